@@ -28,8 +28,7 @@ def document() -> Mapping[str, Any]:
     """
     lists: dict[str, Any] = {
         name: [
-            {"code": term.value, "name_zh": term.name_zh, "name_en": term.name_en}
-            for term in terms
+            {"code": term.value, "name_zh": term.name_zh, "name_en": term.name_en} for term in terms
         ]
         for name, terms in codes.LISTS.items()
     }

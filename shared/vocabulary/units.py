@@ -28,7 +28,9 @@ class Unit:
 def units() -> Mapping[str, Unit]:
     """Return all units by code, in the order of the published list."""
     return {
-        code: Unit(code, base, int(factor), name_zh, name_en, tuple(filter(None, aliases.split("|"))))
+        code: Unit(
+            code, base, int(factor), name_zh, name_en, tuple(filter(None, aliases.split("|")))
+        )
         for code, base, factor, name_zh, name_en, aliases in rows("units.tsv", 6)
     }
 
@@ -66,4 +68,4 @@ def to_base(item_class: str, quantity: int, unit: str) -> tuple[int, str]:
         raise UnitNotAllowed(item_class, unit, kept.units)
     if quantity < 1:
         raise QuantityNotPositive(quantity)
-    return quantity * measured.factor, kept.base_unit
+    return quantity * kept.own_factors.get(unit, measured.factor), kept.base_unit
