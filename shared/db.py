@@ -1,0 +1,110 @@
+"""The database of one service: engine, one transaction a request, names of constraints, locks."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar
+from uuid import UUID
+
+import uuid6
+from fastapi import Depends, Request
+from sqlalchemy import DateTime, MetaData, text
+from sqlalchemy.dialects.postgresql import UUID as PG_UUID
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+Sessions = async_sessionmaker[AsyncSession]
+
+
+def make_base() -> type[DeclarativeBase]:
+    """A declarative base of its own for each service, so that no service sees another's tables."""
+
+    class Base(DeclarativeBase):
+        metadata = MetaData(naming_convention=NAMING_CONVENTION)
+        type_annotation_map: ClassVar = {
+            datetime: DateTime(timezone=True),
+            UUID: PG_UUID(as_uuid=True),
+        }
+
+    return Base
+
+
+def uuid7() -> UUID:
+    """A time-ordered id (RFC 9562), so that new rows go to the right edge of an index."""
+    return UUID(int=uuid6.uuid7().int)
+
+
+def now() -> datetime:
+    """The time, aware, UTC. Called at the border only; rules take it as an argument."""
+    return datetime.now(UTC)
+
+
+def make_engine(url: str, *, pool_size: int = 10, statement_timeout_s: int = 30) -> AsyncEngine:
+    """An engine whose statements and idle transactions end by themselves."""
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": 10,
+            "server_settings": {
+                "statement_timeout": str(statement_timeout_s * 1000),
+                "idle_in_transaction_session_timeout": str(statement_timeout_s * 1000),
+                "timezone": "UTC",
+            },
+        },
+    )
+
+
+async def _transaction(request: Request) -> AsyncIterator[AsyncSession]:
+    async with request.app.state.sessions.begin() as session:
+        yield session
+
+
+async def _reading(request: Request) -> AsyncIterator[AsyncSession]:
+    async with request.app.state.reading_sessions() as session:
+        yield session
+
+
+# scope="function": with the default scope the commit runs after the answer has been sent.
+Transaction = Annotated[AsyncSession, Depends(_transaction, scope="function")]
+# Single statements outside a transaction (AUTOCOMMIT): no BEGIN and no ROLLBACK round trips.
+Reading = Annotated[AsyncSession, Depends(_reading, scope="function")]
+
+
+def constraint_of(error: IntegrityError) -> str | None:
+    """The name of the constraint that refused the statement."""
+    cause: Any = error.orig
+    while cause is not None:
+        if name := getattr(cause, "constraint_name", None):
+            return str(name)
+        cause = cause.__cause__
+    return None
+
+
+async def lock(session: AsyncSession, key: str) -> None:
+    """Wait for the advisory lock of `key`; it is given back when the transaction ends."""
+    await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:k, 0))"), {"k": key})
+
+
+async def try_lock(session: AsyncSession, key: str) -> bool:
+    """Take the advisory lock of `key` until the transaction ends, or say that another has it."""
+    taken = await session.scalar(
+        text("SELECT pg_try_advisory_xact_lock(hashtextextended(:k, 0))"), {"k": key}
+    )
+    return bool(taken)

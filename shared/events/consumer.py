@@ -1,0 +1,140 @@
+"""A consumer of another service's feed: the cursor moves in the transaction of the effects.
+
+So each event has its effect exactly once, whatever is killed when. An event that cannot be applied
+stops the consumer there: readiness names it, and the consumer goes on when that is mended.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.client import Client, RemoteFailure
+from shared.db import Sessions, try_lock
+from shared.events.model import CloudEvent
+from shared.logs import begin_trace
+
+log = logging.getLogger(__name__)
+
+BATCH_SIZE = 500
+WAIT_S = 20.0
+RETRY_S_MIN = 0.2
+RETRY_S_MAX = 10.0
+
+Apply = Callable[[AsyncSession, list[CloudEvent]], Awaitable[None]]
+_batch = TypeAdapter(list[CloudEvent])
+
+
+class FeedBroken(Exception):
+    """The feed does not go on where the cursor stands: a gap, a repeat, or not a batch."""
+
+
+class _CursorMoved(Exception):
+    """Another replica has applied this batch already."""
+
+
+@dataclass
+class Consumer:
+    """Follows `<client>/<path>` and applies each batch.
+
+    source      name of the cursor, and of the producer
+    apply       the effects of a batch, inside the transaction that moves the cursor
+    on_applied  called after the commit, for what lives in memory; must not fail
+    """
+
+    source: str
+    client: Client
+    apply: Apply
+    path: str = "/events"
+    batch_size: int = BATCH_SIZE
+    on_applied: Callable[[list[CloudEvent]], None] | None = None
+    stopped_at: str | None = field(default=None, init=False)
+    reached: bool = field(default=False, init=False)
+
+    async def run(self, sessions: Sessions) -> None:
+        pause_s = RETRY_S_MIN
+        while True:
+            begin_trace()
+            try:
+                await self._step(sessions)
+                self.stopped_at, pause_s = None, RETRY_S_MIN
+                continue
+            except _CursorMoved:
+                log.info("feed applied by another replica", extra={"source": self.source})
+            except RemoteFailure as error:
+                log.warning("feed not reached", extra={"source": self.source, "error": str(error)})
+            except (OSError, DBAPIError) as error:
+                self.stopped_at = self.stopped_at or f"{self.source}: {type(error).__name__}"
+                log.warning(
+                    "feed not applied",
+                    extra={"source": self.source, "error": type(error).__name__},
+                    exc_info=not isinstance(error, OSError),
+                )
+            except Exception as error:
+                # Whatever a handler raises stops this feed here; it is tried again, not skipped.
+                self.stopped_at = self.stopped_at or f"{self.source}: {type(error).__name__}"
+                log.exception("event not applied", extra={"source": self.source})
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, RETRY_S_MAX)
+
+    async def _step(self, sessions: Sessions) -> None:
+        async with sessions() as session:
+            after = await cursor(session, self.source)
+        answer = await self.client.get(
+            self.path,
+            params={"after": after, "limit": self.batch_size, "wait": WAIT_S},
+            timeout_s=WAIT_S + 10,
+        )
+        try:
+            events = _batch.validate_json(answer.content)
+        except ValidationError as error:
+            raise FeedBroken(f"{self.source}: not a batch of events") from error
+        self.reached = True
+        for offset, event in enumerate(events, start=1):
+            if event.seq != after + offset:
+                raise FeedBroken(f"{self.source}: {event.seq} where {after + offset} is due")
+        if not events:
+            return
+        try:
+            await self._apply(sessions, after, events)
+        except (_CursorMoved, OSError, DBAPIError):
+            raise
+        except Exception:
+            if len(events) == 1:
+                self.stopped_at = f"{self.source}: event {events[0].id} ({events[0].type})"
+                raise
+            # Apply what can be applied, so that the one event that cannot is named.
+            log.exception("batch not applied, going one by one", extra={"source": self.source})
+            for event in events:
+                self.stopped_at = f"{self.source}: event {event.id} ({event.type})"
+                await self._apply(sessions, event.seq - 1, [event])
+
+    async def _apply(self, sessions: Sessions, after: int, events: list[CloudEvent]) -> None:
+        async with sessions.begin() as session:
+            if not await try_lock(session, f"consumer {self.source}"):
+                raise _CursorMoved
+            if await cursor(session, self.source) != after:
+                raise _CursorMoved
+            await self.apply(session, events)
+            await session.execute(
+                text(
+                    "INSERT INTO feed_cursor (source, seq) VALUES (:source, :seq)"
+                    " ON CONFLICT (source) DO UPDATE SET seq = excluded.seq"
+                ),
+                {"source": self.source, "seq": events[-1].seq},
+            )
+        if self.on_applied is not None:
+            self.on_applied(events)
+
+
+async def cursor(session: AsyncSession, source: str) -> int:
+    """The last sequence number of `source` that has been applied; 0 before the first."""
+    seq = await session.scalar(
+        text("SELECT seq FROM feed_cursor WHERE source = :source"), {"source": source}
+    )
+    return int(seq or 0)

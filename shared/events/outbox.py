@@ -1,0 +1,70 @@
+"""Recording an event in the transaction of the change it tells of."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import insert
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql import column, table
+from sqlalchemy.types import DateTime, Uuid
+
+from shared.db import now, uuid7
+from shared.events.model import Emission, Event
+from shared.logs import current_traceparent
+from shared.vocabulary import divisions
+
+_OUTBOX = table(
+    "outbox",
+    column("id", Uuid),
+    column("type"),
+    column("subject"),
+    column("time", DateTime(timezone=True)),
+    column("actor"),
+    column("actorrole"),
+    column("division"),
+    column("traceparent"),
+    column("data", JSONB),
+)
+# The sequencer is woken by the commit of a session that carries this mark (shared.service).
+EMITTED = "emitted"
+
+
+async def emit(
+    session: AsyncSession,
+    event: Event,
+    *,
+    subject: str,
+    actor: str,
+    role: str,
+    division: str | None = None,
+) -> None:
+    """Record one event; see `Emission` for the arguments."""
+    await emit_all(session, [Emission(event, subject, actor, role, division)])
+
+
+async def emit_all(session: AsyncSession, emissions: Sequence[Emission]) -> None:
+    """Record events in the order given, in one statement for each thousand."""
+    moment, traceparent = now(), current_traceparent()
+    rows = [
+        {
+            "id": uuid7(),
+            "type": emission.event.type,
+            "subject": emission.subject,
+            "time": moment,
+            "actor": emission.actor,
+            "actorrole": emission.role,
+            "division": _public_division(emission.division),
+            "traceparent": traceparent,
+            "data": emission.event.model_dump(mode="json"),
+        }
+        for emission in emissions
+    ]
+    for begin in range(0, len(rows), 1_000):
+        await session.execute(insert(_OUTBOX).values(rows[begin : begin + 1_000]))
+    if rows:
+        session.sync_session.info[EMITTED] = True
+
+
+def _public_division(code: str | None) -> str | None:
+    # An event is for ever and for everybody: it says the township, never the village.
+    return None if code is None else divisions.cut_to_township(code)

@@ -1,0 +1,252 @@
+"""What makes an application out of a service's routers: wiring, background tasks, readiness."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from pydantic_settings import BaseSettings
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session
+
+from shared.callers import KeySet, Public
+from shared.client import Client
+from shared.db import Sessions, make_engine, now, try_lock
+from shared.errors import COMMON_RESPONSES, Problem, add_error_handlers
+from shared.events.consumer import Consumer
+from shared.events.outbox import EMITTED
+from shared.events.sequencer import Sequencer
+from shared.logs import TraceMiddleware, begin_trace, set_up_logs
+from shared.rates import RateMiddleware
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES_MAX = 4 * 1024 * 1024
+IDEMPOTENCY_KEPT = timedelta(days=7)
+
+
+class ServiceSettings(BaseSettings):
+    """Settings every service has; each adds its own prefix. No default for a secret."""
+
+    database_url: str
+    key_set: str
+    service_token_file: Path
+    state_dir: Path
+    issuer: str = "duijie-dev"
+    log_level: str = "INFO"
+    pool_size: int = 10
+    rate_per_minute_max: int = 6_000
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What falls due becomes an ordinary operation: run under an advisory lock, catching up.
+
+    run  (session, now) -> how many were handled; called again at once while it is not 0
+    """
+
+    name: str
+    every_s: float
+    run: Callable[[AsyncSession, datetime], Awaitable[int]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A background task of a service that is neither a clock nor a consumer; restarted if it ends.
+
+    not_ready  says why the service is not ready on account of this task, or None
+    """
+
+    name: str
+    run: Callable[[FastAPI], Awaitable[None]]
+    not_ready: Callable[[], str | None] = lambda: None
+
+
+def create_service(
+    name: str,
+    settings: ServiceSettings,
+    routers: Sequence[APIRouter],
+    *,
+    description: str,
+    consumers: Sequence[Consumer] = (),
+    clocks: Sequence[Clock] = (),
+    tasks: Sequence[Task] = (),
+    clients: Sequence[Client] = (),
+    body_bytes_max: int = BODY_BYTES_MAX,
+) -> FastAPI:
+    """The application of one service.
+
+    `app.state` holds: settings, sessions (transactions), reading_sessions (AUTOCOMMIT), sequencer,
+    key_set, issuer, stopping (asyncio.Event), consumers.
+    """
+    set_up_logs(name, settings.log_level)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with _background(app, settings, consumers, clocks, tasks, clients):
+            yield
+
+    app = FastAPI(
+        title=f"Duijie {name}",
+        description=description,
+        version="0.1.0",
+        lifespan=lifespan,
+        responses=COMMON_RESPONSES,
+        max_body_size=body_bytes_max,
+        telemetry=None,
+    )
+    app.state.settings = settings
+    app.state.key_set = KeySet(settings.key_set)
+    app.state.issuer = settings.issuer
+    app.state.consumers = consumers
+    app.include_router(_health_router(name, consumers, tasks))
+    for router in routers:
+        app.include_router(router)
+    add_error_handlers(app)
+    app.add_middleware(RateMiddleware, per_minute_max=settings.rate_per_minute_max)
+    app.add_middleware(TraceMiddleware)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _background(
+    app: FastAPI,
+    settings: ServiceSettings,
+    consumers: Sequence[Consumer],
+    clocks: Sequence[Clock],
+    tasks: Sequence[Task],
+    clients: Sequence[Client],
+) -> AsyncIterator[None]:
+    engine = make_engine(settings.database_url, pool_size=settings.pool_size)
+    # A class of its own, so that a commit wakes this service's sequencer and no other's.
+    own_session = type("ServiceSession", (Session,), {})
+    sessions: Sessions = async_sessionmaker(
+        engine, expire_on_commit=False, sync_session_class=own_session
+    )
+    reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+    sequencer = Sequencer(settings.database_url.replace("postgresql+asyncpg", "postgresql", 1))
+    app.state.engine = engine
+    app.state.sessions = sessions
+    app.state.reading_sessions = async_sessionmaker(reading, expire_on_commit=False)
+    app.state.sequencer = sequencer
+    app.state.stopping = asyncio.Event()
+
+    def wake(session: Session) -> None:
+        if session.info.pop(EMITTED, False):
+            sequencer.wake()
+
+    event.listen(own_session, "after_commit", wake)
+    coroutines: dict[str, Callable[[], Awaitable[None]]] = {"sequencer": sequencer.run}
+    for consumer in consumers:
+        coroutines[f"consumer {consumer.source}"] = _bound(consumer.run, sessions)
+    for clock in (*clocks, Clock("idempotency", 3600, _forget_answers)):
+        coroutines[f"clock {clock.name}"] = _bound(_run_clock, clock, sessions)
+    for task in tasks:
+        coroutines[task.name] = _bound(task.run, app)
+    running = [asyncio.create_task(_kept_up(n, c), name=n) for n, c in coroutines.items()]
+    try:
+        yield
+    finally:
+        app.state.stopping.set()
+        for job in running:
+            job.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for client in clients:
+            await client.aclose()
+        await engine.dispose()
+
+
+def _bound(function: Callable[..., Awaitable[None]], *arguments: Any) -> Any:
+    return lambda: function(*arguments)
+
+
+async def _kept_up(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Start again what ended: a background task that dies silently is a service that lies."""
+    while True:
+        try:
+            await run()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            # Nobody above could mend it; it is logged and tried again.
+            log.exception("background task failed", extra={"task": name})
+        await asyncio.sleep(1.0)
+
+
+async def _run_clock(clock: Clock, sessions: Sessions) -> None:
+    while True:
+        begin_trace()
+        try:
+            handled = await _tick(clock, sessions, now())
+        except (OSError, DBAPIError) as error:
+            log.warning("clock not run", extra={"clock": clock.name, "error": str(type(error))})
+            handled = 0
+        if not handled:
+            await asyncio.sleep(clock.every_s)
+
+
+async def _tick(clock: Clock, sessions: Sessions, moment: datetime) -> int:
+    async with sessions.begin() as session:
+        if not await try_lock(session, f"clock {clock.name}"):
+            return 0
+        handled = await clock.run(session, moment)
+    if handled:
+        log.info("clock", extra={"clock": clock.name, "handled": handled})
+    return handled
+
+
+async def _forget_answers(session: AsyncSession, moment: datetime) -> int:
+    await session.execute(
+        text("DELETE FROM idempotency WHERE at < :before"), {"before": moment - IDEMPOTENCY_KEPT}
+    )
+    return 0
+
+
+def _health_router(name: str, consumers: Sequence[Consumer], tasks: Sequence[Task]) -> APIRouter:
+    router = APIRouter(tags=["health"])
+    started = time.monotonic()
+
+    @router.get("/healthz")
+    async def healthz(caller: Public) -> dict[str, Any]:
+        """The process answers."""
+        return {"service": name, "uptime_s": round(time.monotonic() - started)}
+
+    @router.get("/readyz", responses={503: {"description": "Not ready, with the reasons"}})
+    async def readyz(caller: Public, request: Request, response: Response) -> dict[str, Any]:
+        """The database answers, every feed was reached and no consumer or task has stopped."""
+        reasons = [f"feed {c.source} not reached yet" for c in consumers if not c.reached]
+        reasons += [c.stopped_at for c in consumers if c.stopped_at]
+        reasons += [reason for task in tasks if (reason := task.not_ready())]
+        try:
+            async with request.app.state.reading_sessions() as session:
+                await session.execute(text("SELECT 1"))
+        except (OSError, DBAPIError):
+            reasons.append("database not reached")
+        if reasons:
+            response.status_code = 503
+        return {"ready": not reasons, "reasons": reasons}
+
+    return router
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs", {}))
+        schemas["Problem"] = problem
+        app.openapi_schema = schema
+    return app.openapi_schema
