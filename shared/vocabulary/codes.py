@@ -11,7 +11,8 @@ class Term(StrEnum):
     name_zh: str
     name_en: str
 
-    def __new__(cls, code: str, name_zh: str, name_en: str) -> Self:
+    # The names have defaults only so that looking a member up by its code type-checks.
+    def __new__(cls, code: str, name_zh: str = "", name_en: str = "") -> Self:
         term = str.__new__(cls, code)
         term._value_ = code
         term.name_zh = name_zh

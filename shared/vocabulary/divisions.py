@@ -163,8 +163,11 @@ def find(name: str, within: str | None = None) -> tuple[Division, ...]:
     return tuple(sorted(found, key=lambda d: (_significant(d.code), d.code)))
 
 
-_SUFFIXES = ("特别行政区", "自治区", "自治州", "自治县", "地区", "街道", "省", "市", "县", "区", "旗",
-             "盟", "镇", "乡", "村")  # fmt: skip
+# Longer endings first, so that 恩施土家族苗族自治州 does not lose only its 州.
+_SUFFIXES = (
+    *("特别行政区", "自治区", "自治州", "自治县", "地区", "街道"),
+    *("省", "市", "县", "区", "旗", "盟", "镇", "乡", "村"),
+)
 
 
 @cache

@@ -48,10 +48,14 @@ READINGS = {
     "西畴": "xi chou", "凤台": "feng tai", "烟台": "yan tai", "邢台": "xing tai",
     "丰台": "feng tai", "龙陵": "long ling", "莎车": "sha che", "车里": "che li",
     "库车": "ku che", "龟兹": "qiu ci", "叶县": "ye xian", "叶城": "ye cheng",
-    "柏林": "bai lin", "参": "shen", "麻": "ma", "令": "ling", "茌平": "chi ping",
+    "柏林": "bai lin", "参": "shen", "麻": "ma", "令": "ling", "茌平": "chi ping", "漯河": "luo he",
+   
     "适": "shi", "巴里坤": "ba li kun", "勐": "meng", "洣江": "mi jiang", "沔渡": "mian du",
     "舲舫": "ling fang", "思聪": "si cong", "腰潞": "yao lu", "腰陂": "yao bei",
 }  # fmt: skip
+
+# Readings of single characters in names of places, where pypinyin prefers another one.
+CHARACTERS = {"长": "chang", "都": "du", "圩": "xu", "什": "shi"}
 
 # Usual English names where they are not the pinyin; whole Chinese name -> whole English name.
 EXCEPTIONS = {
@@ -78,7 +82,20 @@ EXCEPTIONS = {
     "伊犁哈萨克自治州": "Ili Kazakh Autonomous Prefecture", "塔城地区": "Tacheng Prefecture",
     "阿勒泰地区": "Altay Prefecture", "喀什市": "Kashgar City", "和田市": "Hotan City",
     "和田县": "Hotan County", "阿克苏市": "Aksu City", "阿勒泰市": "Altay City",
-    "伊宁市": "Yining City", "石河子市": "Shihezi City",
+    "鄂伦春自治旗": "Oroqen Autonomous Banner", "鄂温克族自治旗": "Evenki Autonomous Banner",
+    "东乡族自治县": "Dongxiang Autonomous County",
+    "莫力达瓦达斡尔族自治旗": "Morin Dawa Daur Autonomous Banner",
+    "喀喇沁左翼蒙古族自治县": "Harqin Left Wing Mongol Autonomous County",
+    "前郭尔罗斯蒙古族自治县": "Qian Gorlos Mongol Autonomous County",
+    "杜尔伯特蒙古族自治县": "Dorbod Mongol Autonomous County",
+    "阿克塞哈萨克族自治县": "Aksay Kazakh Autonomous County",
+    "巴里坤哈萨克自治县": "Barkol Kazakh Autonomous County",
+    "木垒哈萨克自治县": "Mori Kazakh Autonomous County",
+    "塔什库尔干塔吉克自治县": "Taxkorgan Tajik Autonomous County",
+    "察布查尔锡伯自治县": "Qapqal Xibe Autonomous County",
+    "和布克赛尔蒙古自治县": "Hoboksar Mongol Autonomous County",
+    "果洛藏族自治州": "Golog Tibetan Autonomous Prefecture",
+    "城区": "Urban District", "郊区": "Suburban District", "矿区": "Mining District",
     "阿坝藏族羌族自治州": "Ngawa Tibetan and Qiang Autonomous Prefecture",
     "甘孜藏族自治州": "Garzê Tibetan Autonomous Prefecture",
     "迪庆藏族自治州": "Dêqên Tibetan Autonomous Prefecture",
@@ -120,6 +137,21 @@ GENERICS = {
 }  # fmt: skip
 
 
+# Zones that are run like counties; their names begin with that of their city.
+ZONES = {
+    "航空港经济综合实验区": "Airport Economy Zone",
+    "高新技术产业开发区": "High-tech Industrial Development Zone",
+    "高技术产业开发区": "High-tech Industrial Development Zone",
+    "高新技术开发区": "High-tech Development Zone",
+    "经济技术开发区": "Economic and Technological Development Zone",
+    "城乡一体化示范区": "Urban-Rural Integration Demonstration Zone",
+    "现代产业园区": "Modern Industrial Park", "循环化工园区": "Chemical Industry Park",
+    "工业园区": "Industrial Park", "经济开发区": "Economic Development Zone",
+    "开发区": "Development Zone", "示范区": "Demonstration Zone",
+    "管理区": "Administrative Area", "新区": "New Area", "新城": "New Town",
+}  # fmt: skip
+
+
 def main(folder: Path) -> None:
     load_phrases_dict(
         {word: [[syllable] for syllable in said.split()] for word, said in READINGS.items()}
@@ -148,17 +180,27 @@ def english(code: str, name: str, named: dict[str, tuple[str, str]]) -> str:
     if name in EXCEPTIONS:
         return EXCEPTIONS[name]
     if name in ("市辖区", "县") and len(code) == 4:
-        above = named[code[:2]][1].removesuffix(" City")
+        above = named[code[:2]][1].removesuffix(" Municipality")
         return f"{above} {'Districts' if name == '市辖区' else 'Counties'}"
     if len(code) == 2 and name.endswith("市"):
-        return f"{pinyin(name[:-1])} City"
+        return f"{pinyin(name[:-1])} Municipality"
     if len(code) > 6:
         above_zh = named[code[:6]][0]
         if name.startswith(above_zh) and len(name) > len(above_zh) + 2:
             name = name.removeprefix(above_zh)
-    generic = next((g for g in GENERICS if name.endswith(g) and len(name) > len(g)), "")
+    if len(code) == 6 and (zone := next((z for z in ZONES if name.endswith(z)), "")):
+        city = named.get(code[:4], ("",))[0].removesuffix("市")
+        rest = name.removesuffix(zone).removeprefix(city).removeprefix("市")
+        if city and name.startswith(city):
+            parts = (pinyin(city), pinyin(rest) if rest else "", ZONES[zone])
+            return " ".join(filter(None, parts))
+    # 清新区 is the district of Qingxin, not a new area.
+    generic = next(
+        (g for g in GENERICS
+         if name.endswith(g) and len(name) > len(g) + (g in ("新区", "新城"))), ""
+    )  # fmt: skip
     stem = name.removesuffix(generic)
-    if generic in ("自治州", "自治县", "自治旗") or (generic == "乡" and stem.endswith("族")):
+    if generic in ("自治州", "自治县", "自治旗") or (generic in ("乡", "村") and stem[-1] == "族"):
         stem, peoples = split_peoples(stem)
         return " ".join(filter(None, (pinyin(stem), peoples, GENERICS[generic])))
     if len(stem) == 1 and generic in ("县", "区", "市", "镇", "乡", "村"):
@@ -191,6 +233,8 @@ def pinyin(stem: str, whole: str = "") -> str:
     said = lazy_pinyin(whole or stem, style=Style.NORMAL, v_to_u=True)[
         : len(stem) if whole else None
     ]
+    if stem not in READINGS and stem + "县" not in READINGS:
+        said = [CHARACTERS.get(char, syllable) for char, syllable in zip(stem, said, strict=True)]
     word = said[0]
     for syllable in said[1:]:
         word += ("'" if syllable[0] in "aeo" else "") + syllable
