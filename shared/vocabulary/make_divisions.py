@@ -49,7 +49,6 @@ READINGS = {
     "丰台": "feng tai", "龙陵": "long ling", "莎车": "sha che", "车里": "che li",
     "库车": "ku che", "龟兹": "qiu ci", "叶县": "ye xian", "叶城": "ye cheng",
     "柏林": "bai lin", "参": "shen", "麻": "ma", "令": "ling", "茌平": "chi ping", "漯河": "luo he",
-   
     "适": "shi", "巴里坤": "ba li kun", "勐": "meng", "洣江": "mi jiang", "沔渡": "mian du",
     "舲舫": "ling fang", "思聪": "si cong", "腰潞": "yao lu", "腰陂": "yao bei",
 }  # fmt: skip
@@ -126,7 +125,7 @@ PEOPLES = {
 GENERICS = {
     "自治州": "Autonomous Prefecture", "自治县": "Autonomous County", "自治旗": "Autonomous Banner",
     "联合旗": "United Banner", "新区": "New Area", "矿区": "Mining District",
-    "林区": "Forestry District", "管理区管委会": "Administrative Area",
+    "林区": "Forestry District", "新加坡食品区": "Singapore Food Zone", "管理区管委会": "Administrative Area",
     "行政委员会": "Administrative Committee", "管理处": "Administration Office",
     "管理局": "Administration", "农场": "Farm", "林场": "Forest Farm", "茶场": "Tea Farm",
     "居民委员会": "Residents' Community", "社区居委会": "Community", "居委会": "Community",
@@ -192,7 +191,8 @@ def english(code: str, name: str, named: dict[str, tuple[str, str]]) -> str:
         city = named.get(code[:4], ("",))[0].removesuffix("市")
         rest = name.removesuffix(zone).removeprefix(city).removeprefix("市")
         if city and name.startswith(city):
-            parts = (pinyin(city), pinyin(rest) if rest else "", ZONES[zone])
+            city_en = named[code[:4]][1].removesuffix(" City")
+            parts = (city_en, pinyin(rest) if rest else "", ZONES[zone])
             return " ".join(filter(None, parts))
     # 清新区 is the district of Qingxin, not a new area.
     generic = next(
