@@ -94,6 +94,7 @@ EXCEPTIONS = {
     "察布查尔锡伯自治县": "Qapqal Xibe Autonomous County",
     "和布克赛尔蒙古自治县": "Hoboksar Mongol Autonomous County",
     "果洛藏族自治州": "Golog Tibetan Autonomous Prefecture",
+    "吉林中国新加坡食品区": "Jilin China-Singapore Food Zone",
     "城区": "Urban District", "郊区": "Suburban District", "矿区": "Mining District",
     "阿坝藏族羌族自治州": "Ngawa Tibetan and Qiang Autonomous Prefecture",
     "甘孜藏族自治州": "Garzê Tibetan Autonomous Prefecture",
@@ -125,7 +126,7 @@ PEOPLES = {
 GENERICS = {
     "自治州": "Autonomous Prefecture", "自治县": "Autonomous County", "自治旗": "Autonomous Banner",
     "联合旗": "United Banner", "新区": "New Area", "矿区": "Mining District",
-    "林区": "Forestry District", "新加坡食品区": "Singapore Food Zone", "管理区管委会": "Administrative Area",
+    "林区": "Forestry District", "管理区管委会": "Administrative Area",
     "行政委员会": "Administrative Committee", "管理处": "Administration Office",
     "管理局": "Administration", "农场": "Farm", "林场": "Forest Farm", "茶场": "Tea Farm",
     "居民委员会": "Residents' Community", "社区居委会": "Community", "居委会": "Community",
