@@ -86,7 +86,7 @@ class Client:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(RemoteUnavailable),
             stop=stop_after_attempt(ATTEMPTS_MAX),
-            wait=wait_exponential_jitter(initial=0.1, max=2.0),
+            wait=wait_exponential_jitter(multiplier=0.1, max=2.0),
             reraise=True,
         ):
             with attempt:

@@ -1,0 +1,363 @@
+"""The event feed: nothing lost, nothing twice, nothing out of order, whatever is killed."""
+
+import asyncio
+import contextlib
+import random
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+from shared.client import Client, RemoteProblem, RemoteUnavailable
+from shared.db import uuid7
+from shared.events import CloudEvent, Consumer, Sequencer, cursor, emit
+from tests.shared.sample import ThingMade
+
+
+@pytest.fixture
+async def sessions(sample_url):
+    engine = create_async_engine(sample_url, pool_size=20)
+    yield async_sessionmaker(engine, expire_on_commit=False)
+    await engine.dispose()
+
+
+@pytest.fixture
+def dsn(sample_url):
+    return sample_url.replace("+asyncpg", "")
+
+
+async def record(session: Any, pieces: int) -> None:
+    await emit(
+        session,
+        ThingMade(thing_id=uuid7(), pieces=pieces),
+        subject="thing/1",
+        actor="tester",
+        role="none",
+        division="430224101001",
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(*coroutines: Any):
+    jobs = [asyncio.create_task(c) for c in coroutines]
+    try:
+        yield jobs
+    finally:
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+
+async def until(condition, timeout_s: float = 10.0):
+    async with asyncio.timeout(timeout_s):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+async def numbered(sessions) -> list[Any]:
+    async with sessions() as session:
+        return list((await session.execute(text("SELECT * FROM event ORDER BY seq"))).all())
+
+
+async def test_overlapping_transactions_lose_no_event_for_a_polling_reader(sessions, dsn):
+    """A reader that polls `seq > last` sees each committed event once, in order, without gaps."""
+    chance, committed, seen = random.Random(7), [], []
+
+    async def writer(n: int) -> None:
+        for k in range(12):
+            async with sessions() as session:
+                await asyncio.sleep(chance.random() * 0.01)
+                await record(session, n * 100 + k)
+                await asyncio.sleep(chance.random() * 0.02)
+                if chance.random() < 0.1:
+                    await session.rollback()
+                else:
+                    await session.commit()
+                    committed.append(n * 100 + k)
+
+    async def reader() -> None:
+        last = 0
+        while True:
+            async with sessions() as session:
+                rows = await session.execute(
+                    text("SELECT seq, data FROM event WHERE seq > :last ORDER BY seq"),
+                    {"last": last},
+                )
+                for row in rows:
+                    assert row.seq == last + 1
+                    last = row.seq
+                    seen.append(row.data["pieces"])
+            await asyncio.sleep(0.005)
+
+    async with running(Sequencer(dsn).run(), Sequencer(dsn).run(), reader()):
+        await asyncio.gather(*(writer(n) for n in range(12)))
+
+        async def all_seen() -> bool:
+            return len(seen) == len(committed)
+
+        await until(all_seen)
+    assert sorted(seen) == sorted(committed)
+
+
+async def test_a_sequencer_whose_connection_is_killed_goes_on(sessions, dsn, pg_admin_url):
+    async with running(Sequencer(dsn).run()):
+        admin = await asyncpg.connect(pg_admin_url)
+        for n in range(5):
+            async with sessions.begin() as session:
+                for k in range(20):
+                    await record(session, n * 20 + k)
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE query LIKE 'WITH moved%' OR query LIKE 'NOTIFY%'"
+            )
+        await admin.close()
+
+        async def complete() -> bool:
+            return len(await numbered(sessions)) == 100
+
+        await until(complete)
+    rows = await numbered(sessions)
+    assert [row.seq for row in rows] == list(range(1, 101))
+    assert [row.data["pieces"] for row in rows] == list(range(100))
+
+
+async def test_an_event_says_the_township_and_not_the_village(sessions, dsn):
+    async with sessions.begin() as session:
+        await record(session, 1)
+    async with sessions() as session:
+        division = await session.scalar(text("SELECT division FROM outbox"))
+    assert division == "430224101000"
+
+
+async def test_an_event_of_a_change_undone_is_not_recorded(sessions):
+    with contextlib.suppress(ZeroDivisionError):
+        async with sessions.begin() as session:
+            await record(session, 1)
+            raise ZeroDivisionError
+    async with sessions() as session:
+        assert await session.scalar(text("SELECT count(*) FROM outbox")) == 0
+
+
+# ---------------------------------------------------------------- the feed
+
+
+async def test_the_feed_is_a_batch_of_cloud_events(client, maker, token):
+    made = await client.post(
+        "/v1/things", json={"name": "坐垫", "pieces": 3}, headers={**maker, "Idempotency-Key": "1"}
+    )
+    reader = token("service", subject="matching")
+    answer = await client.get("/events?after=0&wait=5", headers=reader)
+    assert answer.headers["content-type"].startswith("application/cloudevents-batch+json")
+    (event,) = answer.json()
+    assert event["sequence"] == "1"
+    assert event["type"] == "sample.thing_made"
+    assert event["actor"] == "clerk-1"
+    assert event["data"] == {"thing_id": made.json()["id"], "pieces": 3}
+    assert event["traceparent"].split("-")[1] == made.headers["x-trace-id"]
+    assert (await client.get("/events?after=1", headers=reader)).json() == []
+
+
+async def test_a_waiting_reader_is_woken_by_the_commit(client, maker, token):
+    reader = token("service", subject="matching")
+    waiting = asyncio.create_task(client.get("/events?after=0&wait=20", headers=reader))
+    await asyncio.sleep(0.1)
+    headers = {**maker, "Idempotency-Key": "1"}
+    await client.post("/v1/things", json={"name": "a", "pieces": 1}, headers=headers)
+    async with asyncio.timeout(5):
+        assert len((await waiting).json()) == 1
+
+
+async def test_the_feed_is_for_followers_only(client, maker):
+    assert (await client.get("/events")).status_code == 401
+    assert (await client.get("/events", headers=maker)).status_code == 403
+
+
+# ------------------------------------------------------------ the consumer
+
+
+class Wire(httpx.ASGITransport):
+    """The real application behind a wire that can fail before or after the call was done."""
+
+    def __init__(self, app: Any) -> None:
+        super().__init__(app)
+        self.faults: list[str] = []
+        self.sent = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.sent += 1
+        fault = self.faults.pop(0) if self.faults else ""
+        if fault == "before":
+            raise httpx.ConnectError("not done", request=request)
+        answer = await super().handle_async_request(request)
+        if fault == "after":
+            raise httpx.ReadError("done, but the answer is lost", request=request)
+        return answer
+
+
+@pytest.fixture
+def wire(app):
+    return Wire(app)
+
+
+@pytest.fixture
+async def feed(wire, issuer, tmp_path):
+    file = tmp_path / "token"
+    file.write_text(issuer.mint(role="service", subject="follower"))
+    made = Client("http://sample", file, transport=wire)
+    yield made
+    await made.aclose()
+
+
+async def make_things(client, maker, count: int) -> None:
+    for n in range(count):
+        headers = {**maker, "Idempotency-Key": f"n{n}"}
+        await client.post("/v1/things", json={"name": f"t{n}", "pieces": n + 1}, headers=headers)
+
+
+async def effects(sessions) -> list[int]:
+    async with sessions() as session:
+        rows = await session.execute(text("SELECT n FROM effect ORDER BY position"))
+        return [row.n for row in rows]
+
+
+@pytest.fixture
+async def effect_table(sessions):
+    async with sessions.begin() as session:
+        await session.execute(
+            text("CREATE TABLE effect (position serial PRIMARY KEY, n int NOT NULL)")
+        )
+
+
+async def store(session, events: list[CloudEvent]) -> None:
+    for event in events:
+        await session.execute(
+            text("INSERT INTO effect (n) VALUES (:n)"), {"n": event.data["pieces"]}
+        )
+
+
+async def test_lost_calls_and_lost_answers_apply_each_event_once(
+    client, maker, feed, wire, sessions, effect_table
+):
+    await make_things(client, maker, 6)
+    wire.faults = ["before", "after", "", "after", "before", "before", "before", "before"]
+    consumer = Consumer("sample", feed, store, batch_size=2)
+    async with running(consumer.run(sessions)):
+
+        async def applied() -> bool:
+            return len(await effects(sessions)) >= 6
+
+        await until(applied, 30)
+    assert await effects(sessions) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_consumer_killed_inside_its_transaction_applies_again_from_the_cursor(
+    client, maker, feed, sessions, effect_table
+):
+    await make_things(client, maker, 4)
+    calls = 0
+
+    async def dies_twice(session, events: list[CloudEvent]) -> None:
+        nonlocal calls
+        calls += 1
+        await store(session, events)
+        if calls <= 2:
+            await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    consumer = Consumer("sample", feed, dies_twice, batch_size=3)
+    async with running(consumer.run(sessions)):
+
+        async def applied() -> bool:
+            return len(await effects(sessions)) >= 4
+
+        await until(applied, 30)
+    assert await effects(sessions) == [1, 2, 3, 4]
+
+
+async def test_two_replicas_of_a_consumer_apply_each_event_once(
+    client, maker, feed, sessions, effect_table
+):
+    await make_things(client, maker, 10)
+    replicas = [Consumer("sample", feed, store, batch_size=2) for _ in range(3)]
+    async with running(*(replica.run(sessions) for replica in replicas)):
+
+        async def applied() -> bool:
+            return len(await effects(sessions)) >= 10
+
+        await until(applied, 30)
+    assert await effects(sessions) == list(range(1, 11))
+
+
+async def test_an_event_that_cannot_be_applied_stops_there_and_is_named(
+    client, maker, feed, sessions, effect_table
+):
+    await make_things(client, maker, 5)
+    mended = False
+
+    async def refuses_three(session, events: list[CloudEvent]) -> None:
+        if not mended and any(event.data["pieces"] == 3 for event in events):
+            raise ValueError("cannot apply")
+        await store(session, events)
+
+    consumer = Consumer("sample", feed, refuses_three)
+    async with running(consumer.run(sessions)):
+
+        async def stopped() -> bool:
+            return consumer.stopped_at is not None and await effects(sessions) == [1, 2]
+
+        await until(stopped)
+        assert "sample.thing_made" in (consumer.stopped_at or "")
+        async with sessions() as session:
+            assert await cursor(session, "sample") == 2
+        mended = True
+
+        async def gone_on() -> bool:
+            return await effects(sessions) == [1, 2, 3, 4, 5]
+
+        await until(gone_on, 30)
+
+        async def healthy() -> bool:
+            return consumer.stopped_at is None
+
+        # The flag falls with the next successful turn, which a new event brings at once.
+        headers = {**maker, "Idempotency-Key": "last"}
+        await client.post("/v1/things", json={"name": "t", "pieces": 6}, headers=headers)
+        await until(healthy)
+
+
+async def test_a_gap_in_the_feed_stops_the_consumer(
+    client, maker, feed, sessions, effect_table
+):
+    await make_things(client, maker, 3)
+
+    async def all_numbered() -> bool:
+        return len(await numbered(sessions)) == 3
+
+    await until(all_numbered)
+    async with sessions.begin() as session:
+        await session.execute(text("DELETE FROM event WHERE seq = 2"))
+    consumer = Consumer("sample", feed, store)
+    async with running(consumer.run(sessions)):
+
+        async def stopped() -> bool:
+            return consumer.stopped_at is not None
+
+        await until(stopped)
+    assert await effects(sessions) == []
+
+
+async def test_a_refusal_is_not_tried_again_and_a_failure_is_bounded(app, issuer, tmp_path):
+    file = tmp_path / "token"
+    file.write_text(issuer.mint(role="auditor", subject="nobody"))
+    wire = Wire(app)
+    client = Client("http://sample", file, transport=wire)
+    with pytest.raises(RemoteProblem) as refused:
+        await client.get("/events")
+    assert (refused.value.status, refused.value.code, wire.sent) == (403, "forbidden", 1)
+    wire.faults = ["before"] * 10
+    with pytest.raises(RemoteUnavailable):
+        await client.get("/events")
+    assert wire.sent == 4
+    await client.aclose()
