@@ -435,3 +435,10 @@ def forget(folder: Path) -> None:
                     f"The server in {place} is running; stop `make run` first."
                 ) from None
             shutil.rmtree(place)
+
+
+if __name__ == "__main__":  # `make clean`
+    try:
+        forget(Path(sys.argv[1]))
+    except PostgresUnavailable as refusal:
+        sys.exit(str(refusal))

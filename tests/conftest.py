@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -20,7 +21,9 @@ import asyncpg
 import pytest
 
 from deploy.postgres import Postgres
-from shared.issuer import Issuer
+
+if TYPE_CHECKING:
+    from shared.issuer import Issuer
 
 PG_URL = "PYTEST_PG_URL"
 NewDatabase = Callable[[str], str]
@@ -75,6 +78,8 @@ def module_database(databases: _Databases) -> Iterator[NewDatabase]:
 
 @pytest.fixture(scope="session")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    from shared.issuer import Issuer
+
     return Issuer(tmp_path_factory.mktemp("issuer"))
 
 
