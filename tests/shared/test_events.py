@@ -327,9 +327,7 @@ async def test_an_event_that_cannot_be_applied_stops_there_and_is_named(
         await until(healthy)
 
 
-async def test_a_gap_in_the_feed_stops_the_consumer(
-    client, maker, feed, sessions, effect_table
-):
+async def test_a_gap_in_the_feed_stops_the_consumer(client, maker, feed, sessions, effect_table):
     await make_things(client, maker, 3)
 
     async def all_numbered() -> bool:

@@ -233,9 +233,7 @@ async def test_a_cursor_that_is_not_ours_is_refused(client, cursor):
 
 
 async def test_who_asks_too_often_waits_and_others_do_not(sample_url, issuer, maker):
-    application = make_app(
-        sample_url, issuer.key_set_path, settings={"rate_per_minute_max": 5}
-    )
+    application = make_app(sample_url, issuer.key_set_path, settings={"rate_per_minute_max": 5})
     async with application.router.lifespan_context(application):
         transport = httpx.ASGITransport(application)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
