@@ -94,6 +94,7 @@ def test_rules_read_no_clock_and_no_chance():
     """Time and chance come into pure modules as arguments."""
     pure = [
         *(ROOT / "services").glob("*/domain.py"),
+        *(ROOT / "services").glob("*/domain/*.py"),
         *(ROOT / "services/matching" / name for name in ("assignment.py", "scoring.py")),
         *(ROOT / "shared/vocabulary").glob("*.py"),
     ]
@@ -114,8 +115,8 @@ def test_a_service_says_what_it_owns_and_what_it_never_does(service):
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_same_files_in_every_service(service):
     names = {path.stem for path in (ROOT / "services" / service).iterdir()}
-    expected = "contract domain tables operations queries routes app migrations".split()
-    assert set(expected) <= names
+    assert names >= {"contract", "domain", "tables", "operations", "queries", "routes", "app"}
+    assert "migrations" in names
 
 
 def test_events_carry_no_floats_and_their_types_name_their_producer():

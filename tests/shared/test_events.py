@@ -53,7 +53,7 @@ async def running(*coroutines: Any):
 
 async def until(condition, timeout_s: float = 10.0):
     async with asyncio.timeout(timeout_s):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - what is waited for is in a database
             await asyncio.sleep(0.02)
 
 
