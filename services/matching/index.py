@@ -191,6 +191,8 @@ class OfferIndex:
 def _empty_ivf(dimension: int, lists: int) -> Any:
     import faiss
 
+    # search_preassigned silently reads no more lists a query than the index has in all.
+    lists = max(lists, LEVELS)
     # The Python wrapper keeps a reference to the quantizer, to which C++ holds a bare pointer.
     ivf = faiss.IndexIVFFlat(
         faiss.IndexFlatIP(dimension), dimension, lists, faiss.METRIC_INNER_PRODUCT
