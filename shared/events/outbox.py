@@ -1,6 +1,8 @@
 """Recording an event in the transaction of the change it tells of."""
 
 from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
 
 from sqlalchemy import insert
 from sqlalchemy.dialects.postgresql import JSONB
@@ -42,10 +44,10 @@ async def emit(
     await emit_all(session, [Emission(event, subject, actor, role, division)])
 
 
-async def emit_all(session: AsyncSession, emissions: Sequence[Emission]) -> None:
-    """Record events in the order given, in one statement for each thousand."""
+async def emit_all(session: AsyncSession, emissions: Sequence[Emission]) -> list[UUID]:
+    """Record events in the order given, in one statement for each thousand; return their ids."""
     moment, traceparent = now(), current_traceparent()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": uuid7(),
             "type": emission.event.type,
@@ -63,6 +65,7 @@ async def emit_all(session: AsyncSession, emissions: Sequence[Emission]) -> None
         await session.execute(insert(_OUTBOX).values(rows[begin : begin + 1_000]))
     if rows:
         session.sync_session.info[EMITTED] = True
+    return [row["id"] for row in rows]
 
 
 def _public_division(code: str | None) -> str | None:
