@@ -8,7 +8,7 @@ SHA := $(shell command -v sha256sum >/dev/null 2>&1 && echo sha256sum || echo "s
 STAMP := $(VENV)/.ready-$(shell cat requirements.lock requirements-uv.lock | $(SHA) | cut -c1-16)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench load emergency token verify lock clean
+.PHONY: help setup run test lint bench load emergency token verify openapi lock clean
 
 help:
 	@echo 'make run           set up, start, load the example, do the main job; Ctrl-C stops (ONCE=1: stops by itself)'
@@ -16,7 +16,9 @@ help:
 	@echo 'make lint          style, types, borders, locks'
 	@echo 'make bench         measure what the tests do not'
 	@echo 'make load FROM=…   read needs and offers from a folder into the running platform'
+	@echo 'make emergency     play officers and coordinator for what was loaded, by the emergency policy'
 	@echo 'make token SUBJECT=… ROLE=… [DIVISION=…] [ORG=…]   a development token'
+	@echo 'make openapi       renew the committed OpenAPI documents'
 	@echo 'make verify        recompute the log and compare it with the copy kept outside PostgreSQL'
 	@echo 'make lock          renew requirements.lock from requirements*.in'
 	@echo 'make clean         delete the environment and the local state'
@@ -68,6 +70,9 @@ token: $(STAMP)
 
 verify: $(STAMP)
 	@exec $(BIN)/python -m deploy.verify
+
+openapi: $(STAMP)
+	@exec $(BIN)/python -m deploy.openapi
 
 lock: $(STAMP)
 	@$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements-uv.lock

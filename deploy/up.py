@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from deploy import examples, story
@@ -77,7 +77,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self.asked = False
-        self.then_kill = lambda: None
+        self.then_kill: Callable[[], None] = lambda: None
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are called from a coroutine
         self._task: asyncio.Task[Any] = task
