@@ -41,7 +41,7 @@ async def connected(url):
 async def test_a_service_opens_its_own_database_only(addresses, service):
     async with connected(addresses[service]) as own:
         assert await own.fetchval("SELECT current_database()") == f"duijie_{service}"
-        assert await own.fetchval("SELECT count(*) FROM alembic_version") == 1
+        assert await own.fetchval("SELECT to_regclass('alembic_version')") is not None
     others = [f"duijie_{other}" for other in databases.SERVICES if other != service]
     for database in (*others, "postgres"):
         there = urlsplit(databases.plain(addresses[service]))._replace(path=f"/{database}")
@@ -51,11 +51,13 @@ async def test_a_service_opens_its_own_database_only(addresses, service):
 
 async def test_the_audit_service_cannot_rewrite_its_log(addresses):
     async with connected(addresses["audit"]) as audit:
-        tables = await audit.fetch(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND"
-            " has_table_privilege(quote_ident(tablename), 'DELETE, TRUNCATE')"
+        rewritable = await audit.fetch(
+            "SELECT relname FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = 'public'::regnamespace"
+            " AND has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE')"
         )
-        assert "entry" not in {row["tablename"] for row in tables}
+        log = {"entry", "node", "checkpoint"}
+        assert log.isdisjoint(row["relname"] for row in rewritable)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await audit.execute("DELETE FROM entry")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
