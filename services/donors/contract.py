@@ -21,9 +21,7 @@ from shared.events.model import Event
 from shared.vocabulary.movements import MovementState
 
 OrganizationState = Literal["registered", "approved", "blocked"]
-OfferKind = Literal[
-    "goods", "money", "service_hours", "training_seats", "jobs", "purchase_orders"
-]
+OfferKind = Literal["goods", "money", "service_hours", "training_seats", "jobs", "purchase_orders"]
 OfferState = Literal[
     "draft", "submitted", "approved", "open", "exhausted", "expired", "withdrawn", "blocked"
 ]
@@ -78,13 +76,12 @@ class OrganizationApprovalBatch(Body):
 class Eligibility(Body):
     """Whom the offer is for; an empty list is no restriction."""
 
-    applicant_kinds: Annotated[
-        list[Literal["household", "village", "institution"]], Field(max_length=3)
-    ] = []
-    household_classes: Annotated[
-        list[Literal["general", "subsistence_allowance", "extreme_hardship"]],
-        Field(max_length=3),
-    ] = []
+    applicant_kinds: list[Literal["household", "village", "institution"]] = Field(
+        default_factory=list, max_length=3
+    )
+    household_classes: list[Literal["general", "subsistence_allowance", "extreme_hardship"]] = (
+        Field(default_factory=list, max_length=3)
+    )
 
 
 class OfferLineCreate(Body):
@@ -112,7 +109,8 @@ class OfferCreate(Body):
     eligibility: Eligibility = Eligibility()
     valid_from: Moment
     valid_until: Moment
-    lines: Annotated[list[OfferLineCreate], Field(min_length=1, max_length=20)]
+    # Ten, so that an opening with the longest texts still fits into one event.
+    lines: Annotated[list[OfferLineCreate], Field(min_length=1, max_length=10)]
     submit: bool = Field(False, description="Submit at once when nothing is missing.")
 
 
