@@ -1,6 +1,9 @@
 # Everything a person types. The environment in .venv is made and repaired by whatever needs it.
 
-PY ?= $(shell command -v python3.11 || command -v python3)
+# The first that works: a version manager's shim may be there without its Python.
+PY ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+  $$p -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
+  && echo $$p && exit; done; command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 SHA := $(shell command -v sha256sum >/dev/null 2>&1 && echo sha256sum || echo "shasum -a 256")

@@ -21,6 +21,7 @@ from shared.files import write_durably
 from shared.issuer import Issuer
 
 PORTS = {"needs": 8101, "donors": 8102, "matching": 8103, "audit": 8104}
+RATE_PER_MINUTE_MAX = 120_000
 SERVICE_TOKEN_LIFETIME_S = 3600
 SERVICE_TOKEN_RENEWAL_S = 1200
 # The processes of a killed launcher end by themselves within this time.
@@ -162,8 +163,10 @@ def _with_settings(
         f"{prefix}_SERVICE_TOKEN_FILE": str(_service_token(state, program.name)),
         f"{prefix}_STATE_DIR": str(state.of(program.name)),
     }
+    # All callers are this machine's own: the import, the main job, one person.
+    settings[f"{prefix}_RATE_PER_MINUTE_MAX"] = str(RATE_PER_MINUTE_MAX)
     settings |= {f"{prefix}_{n.upper()}_URL": f"http://127.0.0.1:{p}" for n, p in ports.items()}
-    return dataclasses.replace(program, environment={**program.environment, **settings})
+    return dataclasses.replace(program, environment={**settings, **program.environment})
 
 
 def _service_token(state: State, service: str) -> Path:
