@@ -73,7 +73,7 @@ async def launched(
     server: Postgres | None = None
     try:
         ports = {service: _port(service) for service in PORTS}
-        programs = [_program(state, service, ports, ready_path) for service in services]
+        programs = [program_of(state, service, ports, ready_path) for service in services]
         await check_ports(programs, LEFTOVERS_S if state.ended_badly else 0.0)
         admin_url = os.environ.get("DATABASE_URL")
         if not admin_url:
@@ -85,8 +85,8 @@ async def launched(
         )
         say(f"{len(addresses)} databases, each with its own role, are migrated")
         issuer = Issuer(state.issuer)
-        _renew_service_tokens(state, issuer)
-        programs = [_with_settings(p, addresses[p.name], issuer, state, ports) for p in programs]
+        renew_service_tokens(state, issuer)
+        programs = [with_settings(p, addresses[p.name], issuer, state, ports) for p in programs]
         renewing = asyncio.create_task(_keep_tokens_fresh(state, issuer))
         try:
             async with Supervisor(programs, ROOT) as supervisor:
@@ -137,7 +137,7 @@ def _port_variable(service: str) -> str:
     return f"{service.upper()}_PORT"
 
 
-def _program(state: State, service: str, ports: dict[str, int], ready_path: str) -> Program:
+def program_of(state: State, service: str, ports: dict[str, int], ready_path: str) -> Program:
     return Program(
         name=service,
         arguments=[
@@ -153,7 +153,7 @@ def _program(state: State, service: str, ports: dict[str, int], ready_path: str)
     )  # fmt: skip
 
 
-def _with_settings(
+def with_settings(
     program: Program, database_url: str, issuer: Issuer, state: State, ports: dict[str, int]
 ) -> Program:
     prefix = program.name.upper()
@@ -164,16 +164,17 @@ def _with_settings(
         f"{prefix}_STATE_DIR": str(state.of(program.name)),
     }
     # All callers are this machine's own: the import, the main job, one person.
-    settings[f"{prefix}_RATE_PER_MINUTE_MAX"] = str(RATE_PER_MINUTE_MAX)
+    rate = f"{prefix}_RATE_PER_MINUTE_MAX"
+    settings[rate] = os.environ.get(rate, str(RATE_PER_MINUTE_MAX))
     settings |= {f"{prefix}_{n.upper()}_URL": f"http://127.0.0.1:{p}" for n, p in ports.items()}
-    return dataclasses.replace(program, environment={**settings, **program.environment})
+    return dataclasses.replace(program, environment={**program.environment, **settings})
 
 
 def _service_token(state: State, service: str) -> Path:
     return state.of(service) / "token"
 
 
-def _renew_service_tokens(state: State, issuer: Issuer) -> None:
+def renew_service_tokens(state: State, issuer: Issuer) -> None:
     for service in PORTS:
         token = issuer.mint(role="service", subject=service, lifetime_s=SERVICE_TOKEN_LIFETIME_S)
         write_durably(_service_token(state, service), token.encode(), mode=0o600)
@@ -182,4 +183,4 @@ def _renew_service_tokens(state: State, issuer: Issuer) -> None:
 async def _keep_tokens_fresh(state: State, issuer: Issuer) -> None:
     while True:
         await asyncio.sleep(SERVICE_TOKEN_RENEWAL_S)
-        _renew_service_tokens(state, issuer)
+        renew_service_tokens(state, issuer)
