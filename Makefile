@@ -60,6 +60,9 @@ lint: $(STAMP)
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m deploy.locks
 
+bench: $(STAMP)
+	@exec $(BIN)/python -m tests.bench
+
 load: $(STAMP)
 	@test -n "$(FROM)" || { echo 'make load FROM=<folder with CSV, Excel or JSON Lines files>'; exit 1; }
 	@exec $(BIN)/python -m deploy.loading --from "$(FROM)"

@@ -20,7 +20,7 @@ from shared.vocabulary import divisions, item_classes, units
 
 COUNT = 400
 # What is given of a class in all, as a share of what is needed; drawn for each class.
-_SUPPLY_SHARE = (0.25, 0.65)
+_SUPPLY_SHARE = (0.28, 0.75)
 _CITY, _PROVINCE = "430200000000", "430000000000"
 # Level served -> (share of the offers, weight of a line's quantity).
 _SERVED = {"township": (25, 1.0), "county": (40, 3.0), "city": (22, 5.0), "province": (13, 6.0)}
