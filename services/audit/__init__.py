@@ -1,0 +1,16 @@
+"""The audit service: owns the verifiable log, its checkpoints, receipts and the trail.
+
+It reads everybody's feed and is written by nobody directly. It never changes or removes an entry,
+never signs two histories, and holds no personal values.
+It trusts the producers for what their events say (the log proves that nothing was altered, added or
+left out afterwards, not that it was true), and its own database for nothing: the signing key, the
+leaf hashes and the last checkpoint lie outside PostgreSQL (docs/log.md).
+
+Files beyond the usual ones:
+merkle.py, notes.py, tiles.py   the published formats; pure
+hashes.py                       reads stored hashes for proofs and tiles
+state.py                        what is kept outside PostgreSQL
+publisher.py                    checks the log against that, signs and publishes checkpoints
+verifier.py                     the stand-alone verifier; shares no code with the service
+grants.py                       what the service's database role may do
+"""

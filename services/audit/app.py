@@ -1,0 +1,75 @@
+"""Settings and wiring of the audit service."""
+
+from functools import partial
+
+from fastapi import FastAPI
+from pydantic_settings import SettingsConfigDict
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.audit import operations
+from services.audit.contract import PRODUCERS, Producer
+from services.audit.publisher import Publisher
+from services.audit.routes import log_router, trail_router
+from services.audit.state import StateDirectory
+from shared.client import Client
+from shared.events import CloudEvent, Consumer, feed_router
+from shared.service import ServiceSettings, Task, create_service
+
+DESCRIPTION = (
+    "The verifiable log: every event of every service, in a Merkle tree whose checkpoints are"
+    " signed. Anybody may fetch and verify it; supervisors read the trail."
+)
+
+
+class Settings(ServiceSettings):
+    """Environment variables AUDIT_…"""
+
+    model_config = SettingsConfigDict(env_prefix="AUDIT_")
+
+    needs_url: str
+    donors_url: str
+    matching_url: str
+    audit_url: str
+    origin: str = "duijie.example/log"
+    checkpoint_interval_s: float = 0.2
+
+
+def create_app() -> FastAPI:
+    """The audit service, from its environment."""
+    settings = Settings()
+    log = Publisher(
+        StateDirectory(settings.state_dir, settings.origin), settings.checkpoint_interval_s
+    )
+    urls: dict[Producer, str] = {
+        "needs": settings.needs_url,
+        "donors": settings.donors_url,
+        "matching": settings.matching_url,
+        "audit": settings.audit_url,
+    }
+    clients = {name: Client(urls[name], settings.service_token_file) for name in PRODUCERS}
+    app = create_service(
+        "audit",
+        settings,
+        [log_router, trail_router, feed_router("audit")],
+        description=DESCRIPTION,
+        consumers=[
+            Consumer(
+                source=name,
+                client=clients[name],
+                apply=partial(_take_in, log, name),
+                on_applied=lambda _: log.appended(),
+            )
+            for name in PRODUCERS
+        ],
+        tasks=[Task("log", log.run, log.not_ready)],
+        clients=list(clients.values()),
+    )
+    app.state.log = log
+    return app
+
+
+async def _take_in(
+    log: Publisher, producer: Producer, session: AsyncSession, events: list[CloudEvent]
+) -> None:
+    size_signed = await log.may_write()
+    await operations.take_in(session, producer, events, size_signed=size_signed)

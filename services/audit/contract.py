@@ -1,0 +1,141 @@
+"""Bodies and events of the audit service: the only module of it that others import."""
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from shared.bodies import Body, Moment, ReadBody
+from shared.events.model import Event
+
+Producer = Literal["needs", "donors", "matching", "audit"]
+PRODUCERS: tuple[Producer, ...] = ("needs", "donors", "matching", "audit")
+Base64Hash = Annotated[str, Field(description="A SHA-256 hash in base64.")]
+
+# ---------------------------------------------------------------- events
+
+
+class LogStarted(Event):
+    """A process of the log has compared it with the copy outside the database and writes on."""
+
+    type: ClassVar[str] = "audit.log_started"
+    origin: str
+    key_id: str
+    size: int
+
+
+class TrailRead(Event):
+    """Somebody read the trail; the fields say by what it was filtered."""
+
+    type: ClassVar[str] = "audit.trail_read"
+    allocation_id: UUID | None = None
+    need_id: UUID | None = None
+    organization_id: UUID | None = None
+    offer_id: UUID | None = None
+    officer: str | None = None
+    producer: str | None = None
+    event_type: str | None = None
+    division: str | None = None
+    since: Moment | None = None
+    before: Moment | None = None
+
+
+class AlarmRaised(Event):
+    """A producer's stream is not what it must be; `seq` and `event_id` say where.
+
+    sequence_gap       `seq` arrived where `seq_due` was due; the entry is in the log
+    sequence_late      `seq` arrived after higher numbers; the entry is in the log
+    content_repeated   an event id, or a number, that is in the log already came again with other
+                       content; the log keeps the first, `body_sha256` is the hash of the second
+    """
+
+    type: ClassVar[str] = "audit.alarm_raised"
+    alarm: Literal["sequence_gap", "sequence_late", "content_repeated"]
+    producer: Producer
+    seq: int
+    seq_due: int | None = None
+    event_id: UUID
+    body_sha256: str | None = None
+
+
+class EntryAppended(Body):
+    """Data of `audit.entry_appended` in `GET /appended`: an entry under a signed checkpoint.
+
+    This is a listing of the log in the shape of a feed, not an event of ours: it is never logged.
+    """
+
+    type: ClassVar[str] = "audit.entry_appended"
+    index: int
+    producer: str
+    seq: int
+    event_id: UUID
+    size_signed: int = Field(description="Size of the first checkpoint that covers the entry.")
+
+
+# ---------------------------------------------------------------- bodies
+
+
+class InclusionProof(ReadBody):
+    """RFC 9162 2.1.3: that the entry is in the tree of `size`."""
+
+    index: int
+    size: int
+    leaf: Base64Hash
+    hashes: list[Base64Hash]
+    checkpoint: str = Field(description="The signed checkpoint of `size`.")
+
+
+class ConsistencyProof(ReadBody):
+    """RFC 9162 2.1.4: that the tree of `first` is a prefix of the tree of `second`."""
+
+    first: int
+    second: int
+    hashes: list[Base64Hash]
+
+
+class Columns(ReadBody):
+    """The query columns of one entry as they are stored, to be compared with its body."""
+
+    index: int
+    event_id: UUID
+    producer: str
+    seq: int
+    type: str
+    subject: str
+    division: str | None
+    actor: str
+    actor_role: str
+    time: datetime
+    mentions: list[UUID]
+
+
+class ColumnsRead(ReadBody):
+    """Rows from `first` on, in order; as stored, unsigned ones too."""
+
+    data: list[Columns]
+
+
+class LogHead(ReadBody):
+    """The state of the log as it is stored: what the verifier compares with what it computes."""
+
+    size: int
+    frontier: list[Base64Hash]
+    index_min: int | None
+    index_max: int | None
+
+
+class TrailEntry(ReadBody):
+    """One entry of the trail, with the event as the producer told it."""
+
+    index: int
+    event_id: UUID
+    producer: str
+    seq: int
+    type: str
+    subject: str
+    division: str | None
+    actor: str
+    actor_role: str
+    time: datetime
+    event: dict[str, Any] | None = Field(description="None if the stored body cannot be read.")

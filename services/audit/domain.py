@@ -1,0 +1,273 @@
+"""What an entry of the log is, which of the events that arrive become one, and our errors.
+
+The body of an entry is `producer` padded to 8 characters, a space, `seq` as 20 digits, a newline,
+and the event as canonical JSON (RFC 8785). The query columns are derived from that JSON by rules
+simple enough to be written again in the verifier.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import rfc8785
+
+from services.audit.contract import AlarmRaised, Producer
+from shared.errors import BadRequest, Conflict, NotFound, Unavailable
+from shared.events.model import CloudEvent
+
+BODY_BYTES_MAX = 65_535  # SPEC: tlog-tiles: an entry bundle has 16-bit lengths
+PRODUCER_WIDTH = 8
+SEQ_DIGITS = 20
+PREFIX_BYTES = PRODUCER_WIDTH + 1 + SEQ_DIGITS + 1
+COLUMN_CHARACTERS_MAX = 200  # an index of PostgreSQL refuses keys of some 2,700 bytes
+_UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
+
+
+class EntryNotFound(NotFound):
+    code = "entry_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("The log has no such entry.")
+
+
+class TileNotFound(NotFound):
+    code = "tile_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such tile under the last checkpoint.")
+
+
+class CheckpointNotFound(NotFound):
+    code = "checkpoint_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("The log has not signed such a checkpoint.")
+
+
+class EntryNotSigned(Conflict):
+    code = "entry_not_signed"
+
+    def __init__(self) -> None:
+        super().__init__("The entry is in the log, but not under a checkpoint yet; ask again soon.")
+
+
+class SizesOutOfRange(BadRequest):
+    code = "sizes_out_of_range"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"It must be: first <= second <= {size}, the size of the last checkpoint.")
+
+
+class NoEntryNamed(BadRequest):
+    code = "no_entry_named"
+
+    def __init__(self) -> None:
+        super().__init__("Name the entry by either its index or its event_id.")
+
+
+class EntriesMissing(Unavailable):
+    """Stored rows are gone: nothing is served in their place."""
+
+    code = "entries_missing"
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"The log's database lacks what belongs to entry {index}.")
+        self.index = index
+
+
+class LogRefused(Unavailable):
+    """The log is behind, or different from, what has been signed: it must not be written."""
+
+    code = "log_refused"
+
+
+class LogContended(Unavailable):
+    code = "log_contended"
+
+    def __init__(self) -> None:
+        super().__init__("Others appended first too many times in a row.")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry to be: its body, and the columns it can be found by."""
+
+    body: bytes
+    key: UUID
+    producer: str
+    seq: int
+    type: str
+    subject: str
+    division: str | None
+    actor: str
+    actor_role: str
+    time: datetime
+    mentions: tuple[UUID, ...]
+
+    @property
+    def body_sha256(self) -> bytes:
+        return hashlib.sha256(self.body).digest()
+
+
+def entry_of(producer: Producer, event: CloudEvent) -> Entry:
+    """The entry of an event: never fails, whatever the content, so that none can stop the log.
+
+    What cannot be canonical JSON (a number beyond 2^53, a lone surrogate) or is longer than an
+    entry may be is logged as a small replacement that names the event and its hash.
+    """
+    document = {
+        name: value
+        for name, value in event.model_dump(mode="json").items()
+        if value is not None  # SPEC: CloudEvents JSON 2.2: an attribute without a value is absent
+    }
+    prefix = f"{producer:<{PRODUCER_WIDTH}} {event.seq:0{SEQ_DIGITS}d}\n".encode()
+    try:
+        canonical = rfc8785.dumps(document)
+    except (ValueError, RecursionError):
+        document = _replacement(document, "not_canonical", _plain(document))
+        canonical = rfc8785.dumps(document)
+    if len(prefix) + len(canonical) > BODY_BYTES_MAX:
+        document = _replacement(document, "too_large", canonical)
+        canonical = rfc8785.dumps(document)
+    return Entry(
+        body=prefix + canonical,
+        key=event.id,
+        producer=producer,
+        seq=event.seq,
+        type=_column(document["type"]),
+        subject=_column(document["subject"]),
+        division=_column(document["division"]) if "division" in document else None,
+        actor=_column(document["actor"]),
+        actor_role=_column(document["actorrole"]),
+        time=event.time,
+        mentions=mentions_of(document),
+    )
+
+
+def _plain(document: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(document, sort_keys=True).encode()
+    except RecursionError:
+        return b""
+
+
+def _replacement(document: Mapping[str, Any], reason: str, content: bytes) -> dict[str, Any]:
+    kept = ("specversion", "id", "source", "type", "time", "subject", "sequence")
+    small = {
+        name: _encodable(document[name])
+        for name in (*kept, "actor", "actorrole", "division")
+        if name in document
+    }
+    return {
+        **small,
+        "replaced": {
+            "reason": reason,
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        },
+    }
+
+
+def _encodable(value: str) -> str:
+    return value[:COLUMN_CHARACTERS_MAX].encode(errors="replace").decode()
+
+
+def _column(value: str) -> str:
+    # PostgreSQL's text has no NUL.
+    return value[:COLUMN_CHARACTERS_MAX].replace("\x00", "\ufffd")
+
+
+def mentions_of(document: Mapping[str, Any]) -> tuple[UUID, ...]:
+    """Every id the event names, in its subject or anywhere in its data; sorted, each once."""
+    found: set[UUID] = set()
+    open_values: list[Any] = [*str(document["subject"]).split("/"), document.get("data")]
+    while open_values:
+        value = open_values.pop()
+        if isinstance(value, str):
+            if _UUID.match(value):
+                found.add(UUID(value))
+        elif isinstance(value, dict):
+            open_values.extend(value.values())
+        elif isinstance(value, list):
+            open_values.extend(value)
+    return tuple(sorted(found))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the log holds already of a batch: by event id and by number, the hash of the body."""
+
+    by_key: Mapping[UUID, bytes]
+    by_seq: Mapping[int, bytes]
+    last_seq: int
+
+
+def sift(entries: Sequence[Entry], known: Known) -> tuple[list[Entry], list[AlarmRaised]]:
+    """Which entries are new, and what is wrong with the rest; `entries` are of one producer.
+
+    An exact repeat is nothing. A repeat with other content is an alarm and is not logged. A gap, or
+    a number that comes late, is an alarm, and is logged: dropping what came would make it worse.
+    """
+    by_key, by_seq, last = dict(known.by_key), dict(known.by_seq), known.last_seq
+    new: list[Entry] = []
+    alarms: list[AlarmRaised] = []
+    for entry in entries:
+        held = {by_key.get(entry.key), by_seq.get(entry.seq)} - {None}
+        if held:
+            if held != {entry.body_sha256}:
+                alarms.append(_alarm("content_repeated", entry, None))
+            continue
+        if entry.seq != last + 1:
+            alarm = "sequence_gap" if entry.seq > last else "sequence_late"
+            alarms.append(_alarm(alarm, entry, last + 1))
+        new.append(entry)
+        by_key[entry.key] = by_seq[entry.seq] = entry.body_sha256
+        last = max(last, entry.seq)
+    return new, alarms
+
+
+def _alarm(alarm: Any, entry: Entry, seq_due: int | None) -> AlarmRaised:
+    return AlarmRaised(
+        alarm=alarm,
+        producer=entry.producer,
+        seq=entry.seq,
+        seq_due=seq_due,
+        event_id=entry.key,
+        body_sha256=entry.body_sha256.hex(),
+    )
+
+
+def event_in(body: bytes) -> dict[str, Any] | None:
+    """The event in a stored body; None when it cannot be read, which only tampering can cause."""
+    try:
+        document = json.loads(body[PREFIX_BYTES:])
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def division_bounds(code: str) -> tuple[str, str]:
+    """The lowest and highest code that `code` covers; 12 digits each."""
+    significant = code.rstrip("0")
+    for width in (2, 4, 6, 9, 12):
+        if len(significant) <= width:
+            prefix = code[:width]
+            break
+    else:
+        prefix = code
+    return prefix.ljust(12, "0"), prefix.ljust(12, "9")
+
+
+def contiguous(indexes: Iterable[int], first: int) -> int | None:
+    """The first index missing from the ascending `indexes`, which should begin at `first`."""
+    due = first
+    for index in indexes:
+        if index != due:
+            return due
+        due += 1
+    return None

@@ -1,0 +1,6 @@
+"""HTTP: `log` is what anybody may fetch (C2SP and our own proofs), `trail` what supervisors ask."""
+
+from services.audit.routes.log import router as log_router
+from services.audit.routes.trail import router as trail_router
+
+__all__ = ["log_router", "trail_router"]

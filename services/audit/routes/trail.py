@@ -1,0 +1,137 @@
+"""The trail for supervisors, and the log in the shape of a feed for services."""
+
+import json
+import time
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid5
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy import Row
+
+from services.audit import queries
+from services.audit.contract import EntryAppended, Producer, TrailEntry, TrailRead
+from services.audit.domain import event_in
+from shared.bodies import DivisionCode, Moment
+from shared.callers import Caller, require
+from shared.db import Transaction
+from shared.errors import responses
+from shared.events import CloudEvent, emit
+from shared.events.feed import BATCH_MEDIA_TYPE, After, FeedLimit, Wait
+from shared.paging import (
+    Cursor,
+    InvalidCursor,
+    Limit,
+    Page,
+    decode_cursor,
+    encode_cursor,
+    page,
+)
+
+# Names the ids of the listing's events; any fixed UUID would do.
+_APPENDED_IDS = UUID("6b0f3c52-5d0e-4a43-9d53-0c2f2a7c3e11")
+_Plain = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
+router = APIRouter(tags=["trail"])
+
+
+@router.get("/v1/entries", responses=responses(InvalidCursor))
+async def read_trail(
+    request: Request,
+    response: Response,
+    session: Transaction,
+    caller: Annotated[Caller, Depends(require("trail:read"))],
+    allocation: UUID | None = None,
+    need: UUID | None = None,
+    organization: UUID | None = None,
+    offer: UUID | None = None,
+    officer: Annotated[_Plain | None, Query(description="Who acted.")] = None,
+    producer: Producer | None = None,
+    event_type: Annotated[_Plain | None, Query(alias="type")] = None,
+    division: Annotated[DivisionCode | None, Query(description="And what it covers.")] = None,
+    since: Annotated[Moment | None, Query(description="Events from then on.")] = None,
+    before: Annotated[Moment | None, Query(description="Events before then.")] = None,
+    order: Literal["oldest", "newest"] = "oldest",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[TrailEntry]:
+    """The trail of an allocation, need, organization or officer; the reading is logged too."""
+    after = decode_cursor(cursor, int)[0] if cursor else None
+    wanted = queries.TrailFilter(
+        mentioned=[each for each in (allocation, need, organization, offer) if each is not None],
+        officer=officer,
+        producer=producer,
+        event_type=event_type,
+        division=division,
+        since=since,
+        before=before,
+    )
+    read = TrailRead(
+        allocation_id=allocation,
+        need_id=need,
+        organization_id=organization,
+        offer_id=offer,
+        officer=officer,
+        producer=producer,
+        event_type=event_type,
+        division=division,
+        since=since,
+        before=before,
+    )
+    await emit(
+        session, read, subject="trail", actor=caller.subject, role=caller.role, division=division
+    )
+    rows = await queries.trail(
+        session, wanted, newest=order == "newest", after=after, limit=limit + 1
+    )
+    return page(
+        request,
+        response,
+        rows,
+        limit,
+        cursor_of=lambda row: encode_cursor(row[0]),
+        render=lambda row: TrailEntry(**row._mapping, event=event_in(row.body)),
+    )
+
+
+@router.get(
+    "/appended",
+    response_model=list[CloudEvent],
+    responses={200: {"content": {BATCH_MEDIA_TYPE: {}}, "description": "CloudEvents batch"}},
+)
+async def read_appended(
+    request: Request,
+    caller: Annotated[Caller, Depends(require("events:read"))],
+    after: After = 0,
+    limit: FeedLimit = 500,
+    wait: Wait = 0,
+) -> Response:
+    """Entries under a signed checkpoint, as a feed: `sequence` is the entry's index plus one."""
+    until = time.monotonic() + wait
+    while True:
+        # No connection is held while waiting.
+        async with request.app.state.reading_sessions() as session:
+            rows = await queries.appended(session, after, limit)
+        left_s = until - time.monotonic()
+        if rows or left_s <= 0 or request.app.state.stopping.is_set():
+            break
+        # Another replica's checkpoint wakes nobody here: the short turn sees it.
+        await request.app.state.log.news(min(left_s, 0.5))
+    events = [_appended_event(row) for row in rows]
+    return Response(json.dumps(events).encode(), media_type=BATCH_MEDIA_TYPE)
+
+
+def _appended_event(row: Row[Any]) -> dict[str, object]:
+    data = EntryAppended(
+        index=row[0], producer=row.producer, seq=row.seq, event_id=row.key, size_signed=row.size
+    )
+    event = CloudEvent(
+        id=uuid5(_APPENDED_IDS, str(row[0])),
+        source="audit",
+        type=EntryAppended.type,
+        time=row.at,
+        subject=f"entry/{row[0]}",
+        data=data.model_dump(mode="json"),
+        sequence=str(row[0] + 1),
+        actor="audit",
+        actorrole="service",
+    )
+    return event.model_dump(mode="json", exclude_none=True)
