@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 SHA := $(shell command -v sha256sum >/dev/null 2>&1 && echo sha256sum || echo "shasum -a 256")
 # Named after the locks: another lock, another stamp; an interrupted set-up leaves none.
 STAMP := $(VENV)/.ready-$(shell cat requirements.lock requirements-uv.lock | $(SHA) | cut -c1-16)
+# An environment whose Python has gone is made anew.
+$(shell $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.ready-*)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint bench load emergency token verify openapi lock clean

@@ -41,13 +41,13 @@ def complaints_about(lock: str, sources: list[str]) -> list[str]:
     said: list[str] = []
     for entry in re.split(r"\n(?=\S)", lock.replace("\\\n", " ")):
         stated = entry.split("#", 1)[0].split("--hash", 1)[0].strip()
-        if not stated:
+        if not stated or stated.startswith("-"):  # an option, not a package
             continue
         pin = Requirement(stated)
         pins.setdefault(canonicalize_name(pin.name), []).append(pin)
         if "--hash=sha256:" not in entry:
             said.append(f"{pin.name} is locked without a hash.")
-    if "://" in lock or "index-url" in lock:
+    if "://" in lock or re.search(r"^-", lock, re.MULTILINE):
         said.append("The lock names an address.")
     for line in "\n".join(sources).splitlines():
         stated = line.split("#", 1)[0].strip()

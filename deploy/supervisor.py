@@ -102,11 +102,13 @@ class Supervisor:
         """End all processes: politely, and after the grace period by force."""
         self._signal_all(signal.SIGTERM)
         deadline = time.monotonic() + self._grace_s
-        while self._alive() and time.monotonic() < deadline:  # noqa: ASYNC110 - processes tell nobody
-            await asyncio.sleep(0.02)
-        self.kill()
-        for process in self._running.values():
-            process.wait()
+        try:
+            while self._alive() and time.monotonic() < deadline:  # noqa: ASYNC110 - processes tell nobody
+                await asyncio.sleep(0.02)
+        finally:  # also when somebody has no patience
+            self.kill()
+            for process in self._running.values():
+                process.wait()
 
     def kill(self) -> None:
         self._signal_all(signal.SIGKILL)

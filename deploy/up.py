@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -28,6 +29,8 @@ def main() -> int:
     except StartErrors as error:
         print(f"make run: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before anything was started
+        return 130
 
 
 async def _run(*, once: bool) -> int:
@@ -89,8 +92,9 @@ class _Stop:
             self.then_kill()
             return
         self.asked = True
-        print("\nStopping (once more: at once) …", file=sys.stderr)
         self._task.cancel()
+        with contextlib.suppress(OSError):  # the terminal may be what went away
+            print("\nStopping (once more: at once) …", file=sys.stderr)
 
 
 def say(line: str) -> None:
