@@ -143,7 +143,7 @@ def program_of(state: State, service: str, ports: dict[str, int], ready_path: st
         arguments=[
             sys.executable, "-m", "uvicorn", f"services.{service}.app:create_app", "--factory",
             "--host", "127.0.0.1", "--port", str(ports[service]),
-            "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5",
+            "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "2",
         ],
         environment={k: v for k, v in os.environ.items() if k not in _KEPT_FROM_SERVICES},
         port=ports[service],
