@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from services.donors.operations import due
 from shared.db import now
-from tests.donors.builders import a_line, once
+from tests.donors.builders import a_line
 
 COLUMNS = ("available", "reserved", "in_transit", "delivered", "written_off")
 
@@ -245,28 +245,6 @@ async def test_the_database_refuses_a_ledger_that_does_not_add_up(people, app):
                 await session.execute(
                     text(f"UPDATE offer_line SET {change} WHERE id = :line"), {"line": line}
                 )
-
-
-async def test_approving_and_blocking_at_once_leaves_no_open_offer_of_a_blocked_organization(
-    people,
-):
-    for _ in range(5):
-        organization = (await people.organization())["id"]
-        offers = [
-            await people.offer(organization_id=organization, approved=False) for _ in range(4)
-        ]
-        body = {"approvals": [{"offer_id": o["id"]} for o in offers]}
-        await asyncio.gather(
-            people.client.post(
-                f"/v1/organizations/{organization}/blocking",
-                json={"reason": "x"},
-                headers=people.coordinator | once(),
-            ),
-            people.client.post(
-                "/v1/offer-approval-batches", json=body, headers=people.coordinator | once()
-            ),
-        )
-        assert {(await people.read(o["id"]))["state"] for o in offers} == {"blocked"}
 
 
 async def test_reservations_of_a_line_are_listed_page_by_page(people):

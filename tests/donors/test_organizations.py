@@ -1,9 +1,10 @@
 """Organizations through the API."""
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from services.donors.operations import due
+from services.donors.operations import due, organizations
+from shared.callers import Caller
 from shared.db import now
 from tests.donors.builders import a_line, a_uscc, an_offer, an_organization, once
 
@@ -246,3 +247,43 @@ async def test_an_offer_of_an_unapproved_organization_opens_after_its_approval(p
     async with app.state.sessions.begin() as session:
         assert await due.open_due(session, now()) == 1
     assert (await people.read(offer["id"]))["state"] == "open"
+
+
+async def test_approving_and_blocking_at_once_leaves_no_open_offer_of_a_blocked_organization(
+    people,
+):
+    for _ in range(5):
+        organization = (await people.organization())["id"]
+        offers = [
+            await people.offer(organization_id=organization, approved=False) for _ in range(4)
+        ]
+        body = {"approvals": [{"offer_id": o["id"]} for o in offers]}
+        await asyncio.gather(
+            people.client.post(
+                f"/v1/organizations/{organization}/blocking",
+                json={"reason": "x"},
+                headers=people.coordinator | once(),
+            ),
+            people.client.post(
+                "/v1/offer-approval-batches", json=body, headers=people.coordinator | once()
+            ),
+        )
+        assert {(await people.read(o["id"]))["state"] for o in offers} == {"blocked"}
+
+
+async def test_an_offer_entered_while_its_organization_is_being_blocked_waits_and_is_refused(
+    people, app
+):
+    organization = (await people.organization())["id"]
+    coordinator = Caller("coordinator", frozenset({"alliance_coordinator"}), frozenset())
+    async with app.state.sessions.begin() as session:
+        await organizations.block(session, coordinator, UUID(organization), "forged papers")
+        entering = asyncio.create_task(
+            people.client.post(
+                "/v1/offers", json=an_offer(organization), headers=people.clerk | once()
+            )
+        )
+        await asyncio.sleep(0.3)
+        assert not entering.done()
+    answer = await entering
+    assert (answer.status_code, answer.json()["code"]) == (409, "organization_blocked")

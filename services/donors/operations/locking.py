@@ -8,25 +8,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from services.donors.domain.errors import OfferNotFound
-from services.donors.tables import Offer, Organization
+from services.donors.tables import Offer
 
 
 async def lock_offers(session: AsyncSession, offer_ids: Iterable[UUID]) -> dict[UUID, Offer]:
     """The offers with organization, lines and divisions; those that do not exist are left out.
 
-    Their organizations are locked against being blocked meanwhile, the offers against any change.
+    Their organizations need no lock: blocking one locks every offer of it that has not ended, so
+    it comes wholly before or wholly after what is done with the offers here.
     """
-    ids = set(offer_ids)
-    # Before the offers (the order of locks); an offer's organization never changes.
-    await session.execute(
-        select(Organization)
-        .where(Organization.id.in_(select(Offer.organization_id).where(Offer.id.in_(ids))))
-        .order_by(Organization.id)
-        .with_for_update(read=True)
-    )
     offers = await session.scalars(
         select(Offer)
-        .where(Offer.id.in_(ids))
+        .where(Offer.id.in_(set(offer_ids)))
         .order_by(Offer.id)
         .with_for_update()
         .options(
