@@ -4,7 +4,7 @@ from datetime import date
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from shared.bodies import (
     BaseQuantity,
@@ -275,6 +275,12 @@ class RecusalCreate(Body):
     reason_code: Code
 
 
+class RecusalRead(ReadBody):
+    need_id: UUID
+    reason_code: str
+    at: Moment
+
+
 class Reason(Body):
     reason: LongText
 
@@ -289,6 +295,13 @@ class ObjectionRead(ReadBody):
     state: Literal["open", "upheld", "dismissed"]
     received_at: Moment
     decided_at: Moment | None
+
+
+class ObjectionDetail(ObjectionRead):
+    """What those who decide objections see as well."""
+
+    reason: str
+    division_code: str
 
 
 class ObjectionDecision(Body):
@@ -354,6 +367,41 @@ class PolicyActivationRead(ReadBody):
     valid_until: Moment | None
     reason: str
     activated_by: str
+
+
+class PolicyRead(ReadBody):
+    """A version of practice: its clocks, and in words what is special about it."""
+
+    code: str
+    name_zh: str
+    name_en: str
+    says_zh: str
+    says_en: str
+    notice_s: int
+    freshness_s: int
+    review_s: int
+    publish_first: list[Urgency]
+    city_level: bool
+
+
+# ------------------------------------------------------------ published lists
+
+
+class TermRead(ReadBody):
+    """One code of the published vocabulary; some lists say more of each code."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    code: str
+    name_zh: str
+    name_en: str
+
+
+class DivisionRead(ReadBody):
+    code: str
+    level: str
+    name_zh: str
+    name_en: str
 
 
 # -------------------------------------------------------------------- events

@@ -1,0 +1,219 @@
+"""Verification: officers pass, return or reject needs at the level of their role."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.needs import contract, tables
+from services.needs.domain import errors
+from services.needs.domain.policy import Policy
+from services.needs.domain.verification import (
+    Standing,
+    check_may_decide,
+    level_after,
+    state_after_pass,
+)
+from services.needs.operations.policies import read_policies
+from services.needs.operations.publication import (
+    count_open_objections,
+    read_recused,
+    read_verified_by,
+    take_up_again,
+)
+from services.needs.operations.rows import (
+    Actor,
+    lock_need,
+    lock_needs,
+    officer_of,
+    read_names,
+    set_state,
+    told,
+)
+from services.needs.privacy import Privacy
+from services.needs.screening import refuse_personal_data
+from shared.callers import Caller
+from shared.db import uuid7
+from shared.errors import ServiceError
+from shared.events import Emission, emit_all
+from shared.vocabulary.codes import Level, NeedState
+
+
+async def decide(
+    session: AsyncSession,
+    privacy: Privacy,
+    caller: Caller,
+    decisions: Sequence[contract.Decision],
+    now: datetime,
+) -> list[tables.Need | ServiceError]:
+    """One result for each decision, in their order: the need as it is now, or the refusal."""
+    needs = await lock_needs(session, [decision.need_id for decision in decisions])
+    standings = await _standings(session, needs)
+    policies = await read_policies(session, now)
+    with_reason = [
+        needs[d.need_id].applicant_id for d in decisions if d.reason and d.need_id in needs
+    ]
+    names = await read_names(session, privacy, with_reason) if with_reason else {}
+    results: list[tables.Need | ServiceError] = []
+    emissions: list[Emission] = []
+    reviewed: list[tables.Need] = []
+    for decision in decisions:
+        try:
+            need = needs.get(decision.need_id)
+            if need is None:
+                raise errors.NeedNotFound
+            refuse_personal_data({"reason": decision.reason}, names.get(need.applicant_id))
+            policy = policies.of(need.division_code)
+            standing = standings[need.id]
+            level = _check(standing, caller, decision)
+            session.add(_verification(need, level, decision, caller, policy, now))
+            emissions += _apply(need, standing, level, decision, policy, Actor.of(caller), now)
+            # A second decision about the same need in this batch meets the first.
+            standings[need.id] = _standing(
+                need, standing.decided_by | {caller.subject}, standing.recused
+            )
+            if need.publish_first and decision.outcome == "passed" and need.next_level is None:
+                reviewed.append(need)
+            results.append(need)
+        except ServiceError as refusal:
+            results.append(refusal)
+    await session.flush()
+    await emit_all(session, emissions)
+    await _finish_reviews(session, privacy, reviewed, Actor.of(caller), now)
+    return results
+
+
+async def _standings(session: AsyncSession, needs: dict[UUID, tables.Need]) -> dict[UUID, Standing]:
+    rows = await session.execute(
+        select(tables.Verification.need_id, tables.Verification.officer).where(
+            tables.Verification.need_id.in_(needs)
+        )
+    )
+    decided_by: dict[UUID, set[str]] = defaultdict(set)
+    for need_id, officer in rows:
+        decided_by[need_id].add(officer)
+    recused = await read_recused(session, list(needs))
+    return {
+        need_id: _standing(need, frozenset(decided_by[need_id]), frozenset(recused[need_id]))
+        for need_id, need in needs.items()
+    }
+
+
+def _standing(need: tables.Need, decided_by: frozenset[str], recused: frozenset[str]) -> Standing:
+    return Standing(
+        division_code=need.division_code,
+        state=NeedState(need.state),
+        next_level=None if need.next_level is None else Level(need.next_level),
+        publish_first=need.publish_first,
+        entered_by=need.entered_by,
+        decided_by=decided_by,
+        recused=recused,
+    )
+
+
+def _check(standing: Standing, caller: Caller, decision: contract.Decision) -> Level:
+    level = check_may_decide(standing, officer_of(caller))
+    if decision.outcome != "passed" and decision.reason is None:
+        raise errors.ReasonRequired
+    return level
+
+
+def _verification(
+    need: tables.Need,
+    level: Level,
+    decision: contract.Decision,
+    caller: Caller,
+    policy: Policy,
+    now: datetime,
+) -> tables.Verification:
+    return tables.Verification(
+        id=uuid7(),
+        need_id=need.id,
+        submission=need.submission,
+        level=level.value,
+        outcome=decision.outcome,
+        officer=caller.subject,
+        reason=decision.reason,
+        policy=policy.code,
+        at=now,
+    )
+
+
+def _apply(
+    need: tables.Need,
+    standing: Standing,
+    level: Level,
+    decision: contract.Decision,
+    policy: Policy,
+    actor: Actor,
+    now: datetime,
+) -> list[Emission]:
+    """Change the need in memory and say what happened."""
+    need.policy = policy.code
+    if decision.outcome != "passed":
+        returned = decision.outcome == "returned"
+        set_state(need, NeedState.RETURNED if returned else NeedState.REJECTED)
+        need.next_level = None
+        kind = contract.NeedReturned if returned else contract.NeedRejected
+        return [told(need, kind(need_id=need.id, level=level, policy=policy.code), actor)]
+    following = level_after(level, need.division_code, policy)
+    need.state = state_after_pass(standing, level, following).value
+    need.next_level = None if following is None else following.value
+    need.version += 1
+    verified = contract.NeedVerified(need_id=need.id, level=level, policy=policy.code)
+    emissions = [told(need, verified, actor)]
+    if need.state == NeedState.NOTICED:
+        need.notice_ends_at = now + policy.notice
+        noticed = contract.NeedNoticed(
+            need_id=need.id, notice_ends_at=need.notice_ends_at, policy=policy.code
+        )
+        emissions.append(told(need, noticed, actor))
+    return emissions
+
+
+async def _finish_reviews(
+    session: AsyncSession,
+    privacy: Privacy,
+    reviewed: Sequence[tables.Need],
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """What was published first and has now passed; if it was suspended for that, take it up."""
+    if not reviewed:
+        return
+    verified_by = await read_verified_by(session, reviewed)
+    emissions = []
+    for need in reviewed:
+        need.review_due_at = None
+        event = contract.NeedReviewed(
+            need_id=need.id, verified_by=verified_by[need.id], policy=need.policy or ""
+        )
+        emissions.append(told(need, event, actor))
+    await emit_all(session, emissions)
+    objections = await count_open_objections(session, [need.id for need in reviewed])
+    for need in reviewed:
+        await take_up_again(session, privacy, need, objections[need.id], actor, now)
+
+
+async def recuse(
+    session: AsyncSession, caller: Caller, need_id: UUID, reason_code: str, now: datetime
+) -> contract.RecusalRead:
+    """Declare a relation to the applicant; declared twice, the first declaration stands."""
+    need = await lock_need(session, need_id)
+    if not caller.covers(need.division_code):
+        raise errors.OutsideDivision
+    made = await session.scalar(
+        insert(tables.Recusal)
+        .values(need_id=need_id, officer=caller.subject, reason_code=reason_code, at=now)
+        .on_conflict_do_nothing()
+        .returning(tables.Recusal.at)
+    )
+    if made is not None:
+        event = contract.RecusalDeclared(need_id=need_id, reason_code=reason_code)
+        await emit_all(session, [told(need, event, Actor.of(caller))])
+    recusal = await session.get_one(tables.Recusal, (need_id, caller.subject))
+    return contract.RecusalRead.model_validate(recusal)

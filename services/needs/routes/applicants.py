@@ -1,0 +1,129 @@
+"""Applicants and, for those entitled, a household's personal data."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from services.needs import contract, tables
+from services.needs.domain import errors
+from services.needs.operations import applicants
+from services.needs.routes.callers import Enterer, Insider, Keeper, Reader
+from services.needs.routes.items import item_of, single
+from shared.db import Reading, Transaction, now
+from shared.errors import responses
+from shared.idempotency import IdempotencyKeyMissing, IdempotencyKeyReused, Once, RequestInFlight
+
+router = APIRouter(prefix="/v1", tags=["applicants"])
+
+_ONCE = (IdempotencyKeyMissing, IdempotencyKeyReused, RequestInFlight)
+Purpose = Annotated[
+    str,
+    Query(pattern=r"^[a-z][a-z0-9_]*$", max_length=64, description="Why; recorded for ever."),
+]
+
+
+@router.post(
+    "/applicants",
+    status_code=201,
+    response_model=contract.ApplicantRead,
+    responses=responses(
+        *_ONCE,
+        errors.OutsideDivision,
+        errors.ApplicantExists,
+        errors.UnknownCode,
+        errors.ApplicantIncomplete,
+        errors.IdNumberInvalid,
+        errors.PersonalDataInText,
+    ),
+)
+async def register_applicant(
+    caller: Enterer,
+    keeper: Keeper,
+    session: Transaction,
+    once: Once,
+    body: contract.ApplicantCreate,
+) -> contract.ApplicantRead:
+    """Register what needs are for; a key that is known answers what is there."""
+    made = single(await applicants.register(session, keeper, caller, [body], now()))
+    applicant = await applicants.read(session, caller, made)
+    return await once.remember(201, _render(applicant))
+
+
+@router.post(
+    "/applicant-batches",
+    response_model=contract.BatchResult,
+    responses=responses(*_ONCE),
+)
+async def register_applicants(
+    caller: Enterer,
+    keeper: Keeper,
+    session: Transaction,
+    once: Once,
+    body: contract.ApplicantBatch,
+) -> contract.BatchResult:
+    """Register up to 500 applicants; each is created, known already, or refused by itself."""
+    results = await applicants.register(session, keeper, caller, body.applicants, now())
+    return await once.remember(200, contract.BatchResult(results=[item_of(r) for r in results]))
+
+
+@router.get(
+    "/applicants/{applicant_id}",
+    response_model=contract.ApplicantRead,
+    responses=responses(errors.ApplicantNotFound, errors.OutsideDivision),
+)
+async def read_applicant(
+    caller: Insider, session: Reading, applicant_id: UUID
+) -> contract.ApplicantRead:
+    """An applicant of the caller's division; a household's name is masked."""
+    applicant = await applicants.read(session, caller, applicant_id)
+    return _render(applicant)
+
+
+@router.get(
+    "/applicants/{applicant_id}/personal",
+    response_model=contract.PersonalRead,
+    responses=responses(
+        errors.ApplicantNotFound,
+        errors.OutsideDivision,
+        errors.PersonalDataErased,
+        errors.PersonalKeyMissing,
+    ),
+)
+async def read_personal(
+    caller: Reader,
+    keeper: Keeper,
+    session: Transaction,
+    response: Response,
+    applicant_id: UUID,
+    purpose: Purpose,
+) -> contract.PersonalRead:
+    """A household's personal data, for a stated purpose; each reading is an event."""
+    response.headers["Cache-Control"] = "no-store"
+    return await applicants.read_personal(session, keeper, caller, applicant_id, purpose, now())
+
+
+@router.delete(
+    "/applicants/{applicant_id}/personal",
+    status_code=204,
+    responses=responses(errors.ApplicantNotFound, errors.ErasedBySupervisor),
+)
+async def erase_personal(
+    caller: Reader, keeper: Keeper, session: Transaction, applicant_id: UUID
+) -> None:
+    """Destroy the key of a household's personal data, by a supervisor; it cannot be undone."""
+    await applicants.erase_personal(session, keeper, caller, applicant_id, now())
+
+
+def _render(applicant: tables.Applicant) -> contract.ApplicantRead:
+    return contract.ApplicantRead(
+        id=applicant.id,
+        external_key=applicant.external_key,
+        kind=applicant.kind,
+        division_code=applicant.division_code,
+        name=applicant.shown_name,
+        household=applicant.household,
+        deprivation_score_permille=applicant.deprivation_score_permille,
+        entered_by=applicant.entered_by,
+        created_at=applicant.created_at,
+    )

@@ -1,0 +1,22 @@
+"""Results of batch operations as bodies, and the one result of a batch of one."""
+
+from uuid import UUID
+
+from services.needs import contract
+from shared.errors import ServiceError
+
+
+def item_of(result: contract.CreatedItem | ServiceError) -> contract.CreatedItem:
+    if isinstance(result, contract.CreatedItem):
+        return result
+    loc = ".".join(str(part) for part in result.errors[0].loc) if result.errors else None
+    return contract.CreatedItem(outcome="refused", code=result.code, loc=loc, detail=result.detail)
+
+
+def single(results: list[contract.CreatedItem | ServiceError]) -> UUID:
+    """The id of the only result; raises its refusal."""
+    result = results[0]
+    if isinstance(result, ServiceError):
+        raise result
+    assert result.id is not None  # noqa: S101 - created or already there, both have one
+    return result.id

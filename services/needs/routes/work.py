@@ -1,0 +1,92 @@
+"""What officers see of their division: every state, and what awaits them."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from services.needs import contract, queries
+from services.needs.domain.errors import NeedNotFound, OutsideDivision
+from services.needs.routes.callers import Insider, ObjectionDecider, etag
+from shared.db import Reading
+from shared.errors import responses
+from shared.paging import Cursor, InvalidCursor, Limit, Page, decode_cursor, encode_cursor, page
+from shared.vocabulary.codes import Level, NeedState
+
+router = APIRouter(prefix="/v1/work", tags=["work"])
+
+
+@router.get("/needs", response_model=Page[contract.NeedDetail], responses=responses(InvalidCursor))
+async def list_work(
+    request: Request,
+    response: Response,
+    caller: Insider,
+    session: Reading,
+    level: Annotated[Level | None, Query(description="Awaiting this level.")] = None,
+    state: Annotated[NeedState | None, Query()] = None,
+    mine: Annotated[bool, Query(description="Only what the caller may decide now.")] = False,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[contract.NeedDetail]:
+    """Needs of the caller's division in any state, oldest first."""
+    rows = await queries.list_work(
+        session,
+        caller,
+        level=level,
+        state=state,
+        mine=mine,
+        after=decode_cursor(cursor, UUID)[0] if cursor else None,
+        rows_max=limit + 1,
+    )
+    return page(
+        request,
+        response,
+        rows,
+        limit,
+        lambda row: encode_cursor(row.id),
+        queries.render_detail,
+    )
+
+
+@router.get(
+    "/needs/{need_id}",
+    response_model=contract.NeedDetail,
+    responses=responses(NeedNotFound, OutsideDivision),
+)
+async def read_work(
+    caller: Insider, session: Reading, response: Response, need_id: UUID
+) -> contract.NeedDetail:
+    """A need in any state, with the ETag that editing it asks for."""
+    need = await queries.read_detail(session, caller, need_id)
+    response.headers["ETag"] = etag(need.version)
+    return need
+
+
+@router.get(
+    "/objections", response_model=Page[contract.ObjectionDetail], responses=responses(InvalidCursor)
+)
+async def list_objections(
+    request: Request,
+    response: Response,
+    caller: ObjectionDecider,
+    session: Reading,
+    state: Annotated[Literal["open", "upheld", "dismissed"], Query()] = "open",
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[contract.ObjectionDetail]:
+    """Objections to needs of the caller's division, oldest first."""
+    rows = await queries.list_objections(
+        session,
+        caller,
+        state=state,
+        after=decode_cursor(cursor, UUID)[0] if cursor else None,
+        rows_max=limit + 1,
+    )
+    return page(
+        request,
+        response,
+        rows,
+        limit,
+        lambda row: encode_cursor(row.id),
+        contract.ObjectionDetail.model_validate,
+    )
