@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deploy.launch import StartErrors, running_platform
 from deploy.loading.importing import NothingToImport, Prepared, prepare, send
+from deploy.loading.sending import Sender
 from deploy.platform import Platform
 from shared.vocabulary import divisions
 
@@ -53,9 +54,10 @@ async def load(folder: Path, token: str | None) -> int:
     async with running_platform(_say) as platform:
         who = "the holder of the given token" if token else f"{CLERK} (a development token)"
         _say(f"Importing as {who}: creates and submits, verifies nothing.")
-        stopped = await send(
-            prepared, platform.needs_url, platform.donors_url, token or clerk_token(platform)
-        )
+        bearer = token or clerk_token(platform)
+        async with Sender(platform.needs_url, bearer) as to_needs:
+            async with Sender(platform.donors_url, bearer) as to_donors:
+                stopped = await send(prepared, to_needs, to_donors)
         _report(prepared, platform.state / "loading")
     if stopped is not None:
         print(f"make load: stopped: {stopped}", file=sys.stderr)

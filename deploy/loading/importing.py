@@ -133,18 +133,14 @@ def _unread(headings: tuple[str, ...]) -> Remark:
     )
 
 
-async def send(prepared: Prepared, needs_url: str, donors_url: str, token: str) -> str | None:
+async def send(prepared: Prepared, to_needs: Sender, to_donors: Sender) -> str | None:
     """Send all records; return None, or why it had to stop (rows not sent are set aside)."""
     stopped: str | None = None
-    to_needs, to_donors = Sender(needs_url, token), Sender(donors_url, token)
     try:
         await send_needs(to_needs, prepared.needs)
         await send_offers(to_donors, prepared.offers)
     except NotSent as error:
         stopped = str(error)
-    finally:
-        await to_needs.aclose()
-        await to_donors.aclose()
     if stopped is not None:
         _set_rest_aside(prepared.needs, stopped)
         _set_rest_aside(prepared.offers, stopped)

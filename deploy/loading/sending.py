@@ -6,7 +6,7 @@ carries its external key.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
@@ -40,12 +40,26 @@ class _TryAgain(Exception):
 
 
 class Sender:
-    """One service's batch endpoints, with one token."""
+    """One service's batch endpoints, with one token.
 
-    def __init__(self, base_url: str, token: str) -> None:
+    transport  another way to the service than the network, for one in the same process
+    """
+
+    def __init__(
+        self, base_url: str, token: str, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self._http = httpx.AsyncClient(
-            base_url=base_url, timeout=TIMEOUT_S, headers={"Authorization": f"Bearer {token}"}
+            base_url=base_url,
+            timeout=TIMEOUT_S,
+            headers={"Authorization": f"Bearer {token}"},
+            transport=transport,
         )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     async def aclose(self) -> None:
         await self._http.aclose()
