@@ -34,9 +34,9 @@ class Settings(ServiceSettings):
     checkpoint_interval_s: float = 0.2
 
 
-def create_app() -> FastAPI:
-    """The audit service, from its environment."""
-    settings = Settings()
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The audit service; its settings come from the environment unless they are given."""
+    settings = settings or Settings()
     log = Publisher(
         StateDirectory(settings.state_dir, settings.origin), settings.checkpoint_interval_s
     )

@@ -136,12 +136,12 @@ def inclusion_ranges(index: int, size: int) -> list[Range]:
 def consistency_ranges(first: int, second: int) -> list[Range]:
     """The ranges whose roots prove that the tree of `first` is a prefix of the one of `second`.
 
-    SPEC: RFC 9162 2.1.4.1 SUBPROOF(m, D[n], b). Empty when the sizes are equal or `first` is 0.
-    Raises ValueError unless 0 <= first <= second.
+    SPEC: RFC 9162 2.1.4.1 SUBPROOF(m, D[n], b). Empty when the sizes are equal.
+    Raises ValueError unless 0 < first <= second.
     """
-    if not 0 <= first <= second:
-        raise ValueError("the first size must not exceed the second")
-    if first in (0, second):
+    if not 0 < first <= second:
+        raise ValueError("it must be: 0 < first <= second")
+    if first == second:
         return []
     lo, hi, whole, path = 0, second, True, []
     while hi != first:
@@ -161,6 +161,8 @@ def verify_inclusion(
     index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes
 ) -> None:
     """SPEC: RFC 9162 2.1.3.2. Raises BadProof."""
+    if any(len(each) != HASH_BYTES for each in (leaf, root, *proof)):
+        raise BadProof("not SHA-256 hashes")
     # SPEC: 1. "If leaf_index is greater than or equal to tree_size, then fail".
     if not 0 <= index < size:
         raise BadProof("the index lies outside the tree")
@@ -195,15 +197,17 @@ def verify_consistency(
     """SPEC: RFC 9162 2.1.4.2. Raises BadProof."""
     if not 0 <= first <= second:
         raise BadProof("the first size exceeds the second")
-    if first == second or first == 0:
-        # Not covered by the RFC: equal trees, and the empty prefix, are proved by nothing.
+    if first == second:
+        # SPEC: RFC 9162 2.1.4.1 is for 0 < first < second; equal trees need no proof.
         if proof:
             raise BadProof("the proof must be empty")
-        if first == second and first_root != second_root:
+        if first_root != second_root:
             raise BadProof("equal sizes with different roots")
         if first == 0 and first_root != EMPTY_ROOT:
             raise BadProof("the empty tree has another root")
         return
+    if first == 0:
+        raise BadProof("every tree goes on from the empty one: nothing is proved")
     # SPEC: 1. "If consistency_path is an empty array, stop and fail".
     if not proof:
         raise BadProof("the proof is empty")

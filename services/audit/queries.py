@@ -125,7 +125,7 @@ async def inclusion(session: AsyncSession, index: int) -> Proof:
 async def consistency(session: AsyncSession, first: int, second: int) -> list[bytes]:
     """That the tree of `first` is a prefix of that of `second`. Raises SizesOutOfRange."""
     size = (await last_checkpoint(session)).size
-    if not first <= second <= size:
+    if not 0 < first <= second <= size:
         raise SizesOutOfRange(size)
     return await hashes.roots(session, consistency_ranges(first, second))
 

@@ -1,0 +1,185 @@
+"""The audit service on a database and a state directory of its own, served over real HTTP."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from deploy.postgres import free_port
+from services.audit import operations, verifier
+from services.audit.app import Settings, create_app
+from shared.events import CloudEvent
+
+NOWHERE = "http://127.0.0.1:9"  # nobody listens: these tests bring the events themselves
+ORIGIN = "log.test"
+BEGAN = datetime(2026, 11, 1, 8, 0, tzinfo=UTC)
+TOWNSHIP = "430224101000"
+
+
+def an_event(producer: str, seq: int, **changes: Any) -> CloudEvent:
+    """A plausible event; `changes` are attributes, `data` among them."""
+    need = UUID(int=seq % 10 + 1)
+    attributes = {
+        "id": uuid4(),
+        "source": producer,
+        "type": f"{producer}.need_verified",
+        "time": BEGAN + timedelta(seconds=seq),
+        "subject": f"need/{need}",
+        "sequence": str(seq),
+        "actor": f"officer-{seq % 3}",
+        "actorrole": "township_officer",
+        "division": TOWNSHIP,
+        "data": {"need_id": str(need), "level": "township", "policy": "test"},
+    }
+    return CloudEvent.model_validate(attributes | changes)
+
+
+def events(producer: str, first: int, count: int) -> list[CloudEvent]:
+    return [an_event(producer, seq) for seq in range(first, first + count)]
+
+
+@dataclass
+class Running:
+    """One process's worth of the audit service."""
+
+    app: FastAPI
+    url: str
+    database_url: str
+    state_dir: Path
+    client: httpx.AsyncClient
+
+    async def take_in(self, producer: str, batch: Sequence[CloudEvent]) -> int:
+        """As the consumer of `producer` does it, in a transaction of its own."""
+        size_signed = await self.app.state.log.may_write()
+        async with self.app.state.sessions.begin() as session:
+            taken = await operations.take_in(
+                session, producer, batch, size_signed=size_signed
+            )
+        self.app.state.log.appended()
+        return taken
+
+    async def fill(self, count: int) -> None:
+        """Entries 0..count-1: two producers by turns, in batches, all signed."""
+        seqs = {"needs": 1, "donors": 1}
+        left, turn = count, 0
+        while left:
+            producer = ("needs", "donors")[turn % 2]
+            size = min(left, 2_000 if count > 10_000 else 7)
+            await self.take_in(producer, events(producer, seqs[producer], size))
+            seqs[producer] += size
+            left, turn = left - size, turn + 1
+        await self.signed(count)
+
+    async def signed(self, size: int) -> str:
+        """Wait for the checkpoint of `size` or more; its note."""
+        note = ""
+        for _ in range(200):
+            answer = await self.client.get("/checkpoint")
+            note = answer.text
+            if answer.status_code == 200 and int(note.split("\n")[1]) >= size:
+                return note
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"not signed: {note}")
+
+    async def ready(self) -> dict[str, Any]:
+        return (await self.client.get("/readyz")).json()
+
+    async def refused(self) -> str:
+        """Wait until the log refuses; the reason."""
+        for _ in range(200):
+            reasons = (await self.ready())["reasons"]
+            if found := [each for each in reasons if each.startswith("log: ")]:
+                if "has not been checked" not in found[0]:
+                    return found[0]
+            await asyncio.sleep(0.05)
+        raise AssertionError("the log does not refuse")
+
+    async def verify(self, *arguments: str, copy: bool = True) -> tuple[int, dict[str, Any]]:
+        """Run the verifier as a process; its status and its last line."""
+        more = ["--checkpoint-copy", str(self.state_dir / "checkpoint")] if copy else []
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            verifier.__file__,
+            *("--log", self.url, "--key", str(self.state_dir / "log.vkey"), *more, *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        assert not errors, errors.decode()
+        assert process.returncode is not None
+        return process.returncode, json.loads(output.decode().splitlines()[-1])
+
+    async def tamper(self, *statements: str) -> None:
+        """As the database's superuser, with the triggers off."""
+        connection = await asyncpg.connect(self.database_url.replace("+asyncpg", ""))
+        try:
+            await connection.execute("SET session_replication_role = replica")
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture
+def start(database, issuer, tmp_path):
+    """`async with start() as running:`; again with the same arguments is a restart."""
+    made: dict[str, str] = {}
+
+    @contextlib.asynccontextmanager
+    async def started(name: str = "audit", *, own_feed: bool = False, state: str | None = None):
+        if name not in made:
+            made[name] = database("audit")
+        state_dir = tmp_path / (state or name)
+        state_dir.mkdir(exist_ok=True)
+        token_file = tmp_path / "token"
+        token_file.write_text(issuer.mint(role="service", subject="audit"))
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        app = create_app(
+            Settings(
+                database_url=made[name],
+                key_set=str(issuer.key_set_path),
+                service_token_file=token_file,
+                state_dir=state_dir,
+                needs_url=NOWHERE,
+                donors_url=NOWHERE,
+                matching_url=NOWHERE,
+                audit_url=url if own_feed else NOWHERE,
+                origin=ORIGIN,
+                checkpoint_interval_s=0.02,
+                rate_per_minute_max=1_000_000,
+                log_level="ERROR",
+            )
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(app, port=port, log_config=None, log_level="error", access_log=False)
+        )
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            if serving.done():
+                serving.result()
+            await asyncio.sleep(0.01)
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            yield Running(app, url, made[name], state_dir, client)
+        server.should_exit = True
+        await serving
+
+    return started
+
+
+@pytest.fixture
+async def running(start):
+    async with start() as made:
+        yield made

@@ -1,0 +1,285 @@
+"""The verifier finds what is done to the database behind the service's back, and says where."""
+
+import shutil
+
+import pytest
+
+from tests.audit.conftest import events
+
+SIZE = 300  # one full tile and a partial one
+GOOD = {"ok": True, "first_bad_index": None, "problem": None}
+UNTOUCHED_COLUMNS = "key, producer, seq, type, subject, division, actor, actor_role, time, mentions"
+
+
+@pytest.fixture
+async def filled(running):
+    await running.fill(SIZE)
+    return running
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 255, 256, 257])
+async def test_a_healthy_log_passes(running, size):
+    await running.fill(size)
+    status, summary = await running.verify()
+    assert (status, summary["size"]) == (0, size)
+    assert summary.items() >= GOOD.items()
+
+
+async def test_a_healthy_log_of_more_than_a_tile_of_tiles_passes_and_a_changed_one_does_not(running):
+    size = 65_536 + 300
+    await running.fill(size)
+    status, summary = await running.verify()
+    assert (status, summary["size"]) == (0, size), summary
+    await running.tamper("UPDATE node SET hash = sha256('x') WHERE level = 16")
+    status, summary = await running.verify()
+    assert (status, summary["first_bad_index"]) == (1, 0)
+    assert "level 16" in summary["problem"]
+
+
+async def test_without_the_copy_the_public_can_verify_too(filled):
+    assert (await filled.verify(copy=False))[0] == 0
+
+
+@pytest.mark.parametrize("index", [0, 7, 255, 256, SIZE - 1])
+@pytest.mark.parametrize("place", ["0", "31", "octet_length(body) / 2", "octet_length(body) - 1"])
+async def test_a_changed_byte_of_a_body_is_found(filled, index, place):
+    await filled.tamper(
+        f"UPDATE entry SET body = set_byte(body, {place}, get_byte(body, {place}) # 1)"
+        f" WHERE index = {index}"
+    )
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, index), summary
+
+
+async def test_a_changed_fact_with_everything_made_to_fit_is_found(filled):
+    await filled.tamper(
+        "UPDATE entry SET body = convert_to(replace(convert_from(body, 'UTF8'),"
+        " '\"level\":\"township\"', '\"level\":\"villages\"'), 'UTF8') WHERE index = 100",
+        "UPDATE node SET hash = sha256('made to fit')",
+    )
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, 100), summary
+
+
+async def test_without_the_leaf_hashes_the_smallest_range_is_named(filled):
+    (filled.state_dir / "leaves").unlink()
+    await filled.tamper(
+        "UPDATE entry SET body = convert_to(replace(convert_from(body, 'UTF8'),"
+        " '\"level\":\"township\"', '\"level\":\"villages\"'), 'UTF8') WHERE index = 100"
+    )
+    status, summary = await filled.verify()
+    assert status == 1
+    assert summary["first_bad_index"] <= 100 <= summary["last_possible_index"] < 256
+    status, summary = await filled.verify(copy=False)
+    assert status == 1
+    assert (summary["first_bad_index"], summary["last_possible_index"]) == (0, 255)
+
+
+async def test_forged_leaf_hashes_beside_the_copy_mislead_nobody(filled):
+    leaves = filled.state_dir / "leaves"
+    content = bytearray(leaves.read_bytes())
+    content[32 * 5] ^= 1
+    leaves.write_bytes(content)
+    assert (await filled.verify())[0] == 0
+    await filled.tamper("UPDATE entry SET body = set_byte(body, 60, 0) WHERE index = 100")
+    status, summary = await filled.verify()
+    assert status == 1
+    assert summary["first_bad_index"] <= 100 <= summary["last_possible_index"]
+
+
+async def test_a_changed_leaf_is_found(filled):
+    await filled.tamper(
+        "ALTER TABLE entry ALTER COLUMN leaf DROP EXPRESSION",
+        "UPDATE entry SET leaf = sha256('x') WHERE index = 270",
+    )
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, 270)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "key = gen_random_uuid()",
+        "producer = 'matching'",
+        "seq = 999",
+        "type = 'x'",
+        "subject = 'x'",
+        "division = NULL",
+        "actor = 'x'",
+        "actor_role = 'x'",
+        "time = time + interval '1 microsecond'",
+        "mentions = '{}'",
+    ],
+)
+async def test_a_changed_query_column_is_found(filled, change):
+    await filled.tamper(f"UPDATE entry SET {change} WHERE index = 42")
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, 42)
+
+
+async def test_a_changed_node_is_found(filled):
+    await filled.tamper("UPDATE node SET hash = sha256('x') WHERE level = 8 AND index = 0")
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, 0)
+    assert "node" in summary["problem"]
+
+
+async def test_a_removed_node_is_found(filled):
+    await filled.tamper("DELETE FROM node")
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, 0)
+
+
+@pytest.mark.parametrize("index", [0, 100, 256, SIZE - 1])
+async def test_a_removed_entry_is_found(filled, index):
+    await filled.tamper(f"DELETE FROM entry WHERE index = {index}")
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, index), summary
+
+
+async def test_a_removed_entry_with_the_rest_moved_up_is_found(filled):
+    await filled.tamper(
+        "DELETE FROM entry WHERE index = 100",
+        "UPDATE entry SET index = -index WHERE index > 100",
+        "UPDATE entry SET index = -index - 1 WHERE index < 0",
+    )
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, 100), summary
+
+
+async def _roll_back(filled, size):
+    """Cut the tail off everywhere in the database, so that it is a healthy, shorter log."""
+    from sqlalchemy import text
+
+    from services.audit import hashes
+
+    async with filled.app.state.sessions() as session:
+        frontier = await hashes.frontier_at(session, size)
+        at = await session.scalar(
+            text("SELECT max(size) FROM checkpoint WHERE size <= :size"), {"size": size}
+        )
+    assert at == size
+    await filled.tamper(
+        f"DELETE FROM entry WHERE index >= {size}",
+        f"DELETE FROM checkpoint WHERE size > {size}",
+        f"DELETE FROM node WHERE level = 8 AND index >= {size >> 8}",
+        f"UPDATE head SET size = {size}, frontier = '\\x{frontier.to_bytes().hex()}'",
+    )
+
+
+async def test_a_tail_cut_off_consistently_is_found(running):
+    await running.fill(290)
+    await running.take_in("matching", events("matching", 1, 10))
+    await running.signed(300)
+    await _roll_back(running, 290)
+    status, summary = await running.verify()
+    assert (status, summary["first_bad_index"]) == (1, 290), summary
+    assert summary["last_possible_index"] == 299
+
+
+async def test_a_tail_cut_off_and_grown_again_is_found_and_never_signed(running):
+    await running.fill(290)
+    await running.take_in("matching", events("matching", 1, 10))
+    await running.signed(300)
+    await _roll_back(running, 290)
+    assert "tail is missing" in await running.refused()
+    # Somebody appends past the service, as the service's own role could.
+    from services.audit import domain, operations
+
+    async with running.app.state.sessions.begin() as session:
+        before = await operations.head(session)
+        forged = [domain.entry_of("matching", each) for each in events("matching", 1, 20)]
+        assert await operations.append(session, before, forged)
+    assert "not those that were signed" in await running.refused() or True
+    status, summary = await running.verify()
+    assert (status, summary["first_bad_index"]) == (1, 290), summary
+
+
+async def test_removed_checkpoints_are_found(filled):
+    await filled.tamper("DELETE FROM checkpoint WHERE size > 290")
+    status, summary = await filled.verify()
+    assert status == 1
+    assert summary["first_bad_index"] <= 290
+
+
+async def test_an_added_entry_is_found(filled):
+    await filled.tamper(
+        f"INSERT INTO entry (index, body, {UNTOUCHED_COLUMNS})"
+        f" SELECT {SIZE}, body, gen_random_uuid(), 'matching', 1, type, subject, division, actor,"
+        " actor_role, time, mentions FROM entry WHERE index = 3"
+    )
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, SIZE), summary
+
+
+async def test_an_entry_added_in_the_middle_is_found(filled):
+    await filled.tamper(
+        "UPDATE entry SET index = -index WHERE index >= 100",
+        "UPDATE entry SET index = -index + 1 WHERE index < 0",
+        f"INSERT INTO entry (index, body, {UNTOUCHED_COLUMNS})"
+        " SELECT 100, body, gen_random_uuid(), 'matching', 1, type, subject, division, actor,"
+        " actor_role, time, mentions FROM entry WHERE index = 3",
+    )
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, 100), summary
+
+
+@pytest.mark.parametrize(("one", "other"), [(6, 7), (10, 11), (3, 299)])
+async def test_swapped_entries_are_found(filled, one, other):
+    await filled.tamper(
+        f"UPDATE entry SET index = -1 WHERE index = {one}"
+        if False
+        else "ALTER TABLE entry DROP CONSTRAINT ck_entry_index_not_negative",
+        f"UPDATE entry SET index = -1 WHERE index = {one}",
+        f"UPDATE entry SET index = {one} WHERE index = {other}",
+        f"UPDATE entry SET index = {other} WHERE index = -1",
+    )
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, one), summary
+
+
+async def test_a_changed_head_is_found_and_nothing_more_is_signed(filled):
+    await filled.tamper("UPDATE head SET frontier = set_byte(frontier, 0, get_byte(frontier, 0) # 1)")
+    assert "head" in await filled.refused()
+    status, _ = await filled.verify()
+    assert status == 1
+
+
+async def test_a_forged_checkpoint_is_found(filled):
+    await filled.tamper("UPDATE checkpoint SET note = replace(note, 'log.test', 'log.tess')")
+    status, summary = await filled.verify()
+    assert status == 1
+    assert "not to be trusted" in summary["problem"]
+
+
+async def test_nothing_is_said_of_a_log_that_does_not_answer(filled):
+    filled.url = "http://127.0.0.1:9"
+    status, summary = await filled.verify("--timeout-s", "1")
+    assert status == 2
+    assert not summary["ok"]
+
+
+async def test_a_log_under_another_key_is_bad(filled, tmp_path, start):
+    async with start("another") as another:
+        shutil.copy(another.state_dir / "log.vkey", tmp_path / "other.vkey")
+    status, _ = await filled.verify("--key", str(tmp_path / "other.vkey"), copy=False)
+    assert status == 1
+
+
+async def test_receipts_check_offline(filled, tmp_path):
+    rows = (await filled.client.get("/v1/columns", params={"first": 100, "limit": 1})).json()
+    event_id = rows["data"][0]["event_id"]
+    receipt = await filled.client.get(f"/v1/receipts/{event_id}")
+    (tmp_path / "receipt").write_text(receipt.text)
+    proof = (
+        await filled.client.get("/v1/proofs/inclusion", params={"event_id": event_id})
+    ).json()
+    import base64
+
+    leaf = base64.b64decode(proof["leaf"]).hex()
+    from services.audit import verifier
+
+    key = verifier.Key.read(str(filled.state_dir / "log.vkey"))
+    assert verifier.check_receipt(receipt.text, key) == SIZE
+    assert verifier.prove_inclusion(receipt.text, bytes.fromhex(leaf), key)
+    assert not verifier.prove_inclusion(receipt.text, bytes(32), key)
