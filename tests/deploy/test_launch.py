@@ -88,6 +88,11 @@ def up(state: State) -> subprocess.Popen[str]:
     raise AssertionError(launcher.communicate()[1])
 
 
+async def statuses_of_the_running_platform() -> list[int]:
+    async with running_platform() as found, httpx.AsyncClient() as client:
+        return [(await client.get(f"{url}/readyz")).status_code for url in found.urls.values()]
+
+
 @linux
 def test_make_run_is_stopped_refused_twice_and_killed_without_leftovers(state, ports):
     launcher = up(state)
@@ -98,6 +103,7 @@ def test_make_run_is_stopped_refused_twice_and_killed_without_leftovers(state, p
         assert second.returncode == 1
         assert f"already runs (pid {launcher.pid}" in second.stderr
         assert f"needs http://127.0.0.1:{ports['NEEDS_PORT']}" in second.stderr
+        assert asyncio.run(statuses_of_the_running_platform()) == [200] * 4
         launcher.send_signal(signal.SIGINT)
         _, said = launcher.communicate(timeout=30)
     assert launcher.returncode == 0, said
@@ -112,12 +118,3 @@ def test_make_run_is_stopped_refused_twice_and_killed_without_leftovers(state, p
     while processes_of(state) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not processes_of(state)
-
-
-async def test_a_running_platform_is_attached_to(state, ports):
-    async with launched(state, silent) as running:
-        async with running_platform() as found:
-            assert found.urls == running.platform.urls
-        async with httpx.AsyncClient() as client:
-            for url in found.urls.values():
-                assert (await client.get(f"{url}/readyz")).status_code == 200
