@@ -5,18 +5,20 @@ stage k may re-route what earlier tiers get, never lessen it. Within the amounts
 of score x share of the need met is the greatest possible.
 
 Why a stage may demand the earlier amounts exactly. Let a be amounts that earlier tiers were given,
-as a flow f. Any larger flow is reached from f by augmenting paths that start in a need of tier k, and
-a simple path from the source never takes flow off an arc that leaves the source: so a maximum flow of the
-stage exists that keeps every a. And no earlier need could have had more: the nodes that cannot
-reach the sink in the residual graph of f still cannot after augmenting (a path through them would have
-reached it). So after every stage each prefix of tiers holds its maximum flow. Earlier amounts are
-therefore node supplies, not bonuses: no large constant that could overflow or drown the weights.
+as a flow f. Any larger flow is reached from f by augmenting paths that start in a need of tier k,
+and a simple path from the source never takes flow off an arc that leaves the source: so a maximum
+flow of the stage exists that keeps every a. And no earlier need could have had more: the nodes
+that cannot reach the sink in the residual graph of f still cannot after augmenting (a path
+through them would have reached it). So after every stage each prefix of tiers holds its maximum
+flow. Earlier amounts are therefore node supplies, not bonuses: no large constant that could
+overflow or drown the weights.
 
 Goldberg (1997), "An efficient implementation of a scaling minimum-cost flow algorithm",
 doi:10.1006/jagm.1995.0805, via OR-tools.
 
-Smallest lots make the problem NP-hard; they are kept by repair: an edge that came out below its line's
-smallest lot is dropped and everything is solved again. `relaxed_objective` says what was lost at most.
+Smallest lots make the problem NP-hard; they are kept by repair: an edge that came out below its
+line's smallest lot is dropped and everything is solved again. `relaxed_objective` says what was
+lost at most.
 """
 
 from __future__ import annotations
@@ -175,9 +177,7 @@ class _Network:
             np.full(len(self.needs), self.source, dtype=np.int32), self.needs, limits
         )
         flow.add_arcs_with_capacity(
-            self.lines,
-            np.full(len(self.lines), self.sink, dtype=np.int32),
-            self.instance.available,
+            self.lines, np.full(len(self.lines), self.sink, dtype=np.int32), self.instance.available
         )
         status = flow.solve(self.source, self.sink)
         if status != flow.OPTIMAL:

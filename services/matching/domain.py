@@ -81,6 +81,18 @@ LEADS_TO = {
     Action.RETURN: State.RETURNED,
 }
 
+# One of these scopes lets a caller ask for the action at all; the checks below decide the case.
+SCOPES_OF = {
+    Action.ACCEPT: ("allocations:accept",),
+    Action.DECLINE: ("allocations:accept",),
+    Action.APPROVE: ("allocations:approve",),
+    Action.DISPATCH: ("allocations:deliver",),
+    Action.DELIVER: ("allocations:deliver",),
+    Action.CONFIRM: ("allocations:confirm", "allocations:deliver"),
+    Action.CANCEL: ("allocations:approve", "allocations:deliver"),
+    Action.RETURN: ("allocations:approve", "allocations:confirm", "allocations:deliver"),
+}
+
 # What both ledgers must hold when an allocation is in a state; the driver carries them there.
 LEDGER_TARGET = {
     State.PROPOSED: MovementState.RESERVED,
@@ -171,12 +183,14 @@ class ReasonMissing(Invalid):
     code = "reason_missing"
 
 
+class NeedSuspended(Conflict):
+    """An objection to the need is open, or its review is overdue: nothing is decided or moved."""
+
+    code = "need_suspended"
+
+
 class SlipNotIssued(Conflict):
     code = "slip_not_issued"
-
-
-class SlipAlreadyIssued(Conflict):
-    code = "slip_already_issued"
 
 
 class SlipWrong(Forbidden):
@@ -202,6 +216,11 @@ def move(state: State, wanted: State) -> State:
     if wanted not in _MAY_BECOME[state]:
         raise NotFromHere(state, wanted)
     return wanted
+
+
+def reachable(state: State) -> frozenset[State]:
+    """The states it may become in one move."""
+    return frozenset(_MAY_BECOME[state])
 
 
 def next_movement(known: str | None, target: MovementState) -> MovementState | None:
@@ -268,8 +287,7 @@ class Case:
     approval_log_index: int | None
     slip_hash: bytes | None
     slip_attempts: int
-    line_movement: str | None
-    need_movement: str | None
+    need_suspended: bool
 
 
 def check_deadline(case: Case, now: datetime) -> None:
@@ -300,12 +318,19 @@ def check_approver(actor: Actor, case: Case) -> None:
         raise TookPart("An organization does not approve allocations.")
     if actor.subject in case.took_part:
         raise TookPart("Who entered or verified the need does not approve its allocation.")
+    check_not_suspended(case)
 
 
 def check_dispatch(actor: Actor, case: Case) -> None:
     check_organization(actor, case)
+    check_not_suspended(case)
     if case.approval_log_index is None:
         raise ApprovalNotInLog("The approval is not yet in the log under a signed checkpoint.")
+
+
+def check_not_suspended(case: Case) -> None:
+    if case.need_suspended:
+        raise NeedSuspended("The need is suspended.")
 
 
 def check_canceller(actor: Actor, case: Case) -> str:
@@ -326,11 +351,10 @@ def check_returner(actor: Actor, case: Case) -> None:
 
 
 def check_issuer(actor: Actor, case: Case) -> None:
+    """A slip may be printed again when it is lost; the code before it ends then."""
     if not actor.near(case.division_code):
         raise DivisionNotYours("Your division does not cover this need.")
-    if case.slip_hash is not None:
-        raise SlipAlreadyIssued("The slip was printed; its code is shown only once.")
-    if _MAY_BECOME[case.state] == set() or case.state in {State.PROPOSED, State.CONFIRMED}:
+    if case.state not in {State.APPROVED, State.DISPATCHED, State.DELIVERED}:
         raise NotFromHere(case.state, State.CONFIRMED)
 
 
@@ -394,7 +418,11 @@ class NeedTerms:
 
 @dataclass(frozen=True, slots=True)
 class LineTerms:
-    """An open offer line, frozen for a round; quantities in base units."""
+    """An open offer line, frozen for a round; quantities in base units.
+
+    lot   the smallest quantity it gives to one need: the offer's own, or all that is left when that
+          is less, so that a remainder is not stranded
+    """
 
     line_id: UUID
     offer_id: UUID
@@ -406,7 +434,7 @@ class LineTerms:
     specification: str | None
     unit: str
     available: int
-    lot_min: int
+    lot: int
     served_division_codes: tuple[str, ...]
     applicant_kinds: tuple[str, ...]
     household_classes: tuple[str, ...]
@@ -422,7 +450,8 @@ def may_serve(line: LineTerms, need: NeedTerms, at: datetime) -> bool:
         and line.valid_from <= at < line.valid_until
         and (not line.applicant_kinds or need.applicant_kind in line.applicant_kinds)
         and (not line.household_classes or need.household_class in line.household_classes)
-        and line.lot_min <= min(need.remaining, line.available)
+        and line.lot <= need.remaining
+        and line.available > 0
     )
 
 

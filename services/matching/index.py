@@ -1,13 +1,13 @@
 """Exact retrieval: FAISS inverted lists that ARE the pairs (item class, division served).
 
-The list address is the filter: a line is stored once under each division it serves, a need reads the lists
-of its item class under its own ancestors (nation, province, city, county, township), so nothing eligible is
-missed and nothing else is touched (design MATCHING 3a: recall 1.0 where selectors and graphs lose most).
-Nothing is trained; lists are administrative facts.
+The list address is the filter: a line is stored once under each division it serves, a need reads
+the lists of its item class under its own ancestors (nation, province, city, county, township), so
+nothing eligible is missed and nothing else is touched (design MATCHING 3a: recall 1.0 where
+selectors and graphs lose most). Nothing is trained; lists are administrative facts.
 
-Traps met here: `remove_ids` with a hash-table map takes an IDSelectorArray only, whose array must stay
-referenced; arrays given to `add_core` by pointer must stay referenced; `search_preassigned` reads
-`index.nprobe` and pads lists with -1; missing results come back as id -1.
+Traps met here: `remove_ids` with a hash-table map takes an IDSelectorArray only, whose array must
+stay referenced; arrays given to `add_core` by pointer must stay referenced; `search_preassigned`
+reads `index.nprobe` and pads lists with -1; missing results come back as id -1.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from uuid import UUID
 
 import numpy as np
 
+from shared.vocabulary import divisions
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -28,7 +30,6 @@ INDEX_VERSION = "ivf-flat-class-division-v1"
 LEVELS = 6
 # (class, division) pairs before the first doubling; an empty list costs 48 bytes.
 LISTS_AT_START = 4_096
-NATION = "000000000000"
 _PREFIX_DIGITS = (0, 2, 4, 6, 9, 12)
 
 
@@ -56,16 +57,15 @@ def prefix_of(code: str) -> str:
 
 
 def ancestors_of(code: str) -> tuple[str, ...]:
-    """The codes that cover `code`, from the nation down to itself."""
-    prefix = prefix_of(code)
-    return tuple(code[:d].ljust(12, "0") for d in _PREFIX_DIGITS if d <= len(prefix))
+    """The codes that cover `code`, from the nation down to itself, each once."""
+    return (*reversed(divisions.ancestors(code)), code)
 
 
 def widest(codes: Iterable[str]) -> tuple[str, ...]:
     """`codes` without those another one covers, sorted.
 
-    What remains is an antichain: a division lies under at most one of them, so a need meets a line in at most
-    one of its lists and no hit can crowd out another line's by appearing twice.
+    What remains is an antichain: a division lies under at most one of them, so a need meets a
+    line in at most one of its lists and no hit can crowd out another line's by appearing twice.
     """
     distinct = set(codes)
     return tuple(sorted(c for c in distinct if not distinct.intersection(ancestors_of(c)[:-1])))
@@ -86,7 +86,8 @@ class OfferIndex:
         self._list_of: dict[tuple[str, str], int] = {}
         self._entries_of: dict[UUID, tuple[int, ...]] = {}
         self._line_of: dict[int, UUID] = {}
-        # Surrogate ids are never used twice, so a late reader cannot take a new line for an old one.
+        # Surrogate ids are never used twice, so a late reader cannot take a new line for an old
+        # one.
         self._next_entry = 0
         self._faiss = _empty_ivf(dimension, lists)
 
@@ -94,7 +95,8 @@ class OfferIndex:
         return len(self._entries_of)
 
     def put(self, lines: Sequence[LineEntry], vectors: NDArray[np.float32]) -> None:
-        """Insert the lines, or replace those already there. vectors (len(lines), dimension) float32."""
+        """Insert the lines, or replace those already there. vectors (len(lines), dimension)
+        float32."""
         if vectors.shape != (len(lines), self._dimension):
             raise ValueError(f"vectors of shape {vectors.shape} for {len(lines)} lines")
         # The last mention of a line wins, as in a sequence of single puts.
@@ -126,21 +128,21 @@ class OfferIndex:
     def search(
         self,
         item_classes: Sequence[str],
-        divisions: Sequence[str],
+        codes: Sequence[str],
         vectors: NDArray[np.float32],
         k: int,
     ) -> list[list[Hit]]:
         """Return for each query the k most similar lines that serve its division, best first.
 
-        item_classes, divisions and the rows of vectors belong to each other. Ties are broken by line id, except
-        at place k, where any of the tied lines may be the one returned.
+        item_classes, codes (divisions) and the rows of vectors belong to each other. Ties are
+        broken by line id, except at place k, where any of the tied lines may be the one returned.
         """
         if not len(item_classes):
             return []
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
         with self._lock:
             lists = np.full((len(item_classes), LEVELS), -1, dtype=np.int64)
-            for row, (item_class, division) in enumerate(zip(item_classes, divisions, strict=True)):
+            for row, (item_class, division) in enumerate(zip(item_classes, codes, strict=True)):
                 for place, ancestor in enumerate(ancestors_of(division)):
                     lists[row, place] = self._list_of.get((item_class, ancestor), -1)
             found = min(k, max(1, self._faiss.ntotal))
@@ -166,7 +168,8 @@ class OfferIndex:
     ) -> None:
         import faiss
 
-        # Named, because only pointers are handed over: a temporary would be freed before it is read.
+        # Named, because only pointers are handed over: a temporary would be freed before it is
+        # read.
         x = np.ascontiguousarray(vectors, dtype=np.float32)
         ids = np.array(entry_ids, dtype=np.int64)
         assign = np.array(list_numbers, dtype=np.int64)
@@ -188,6 +191,13 @@ class OfferIndex:
             del self._line_of[entry]
 
 
+def _direct_map() -> Any:
+    import faiss
+
+    # Made by SWIG at run time: the package's annotations do not know it.
+    return faiss.DirectMap  # type: ignore[attr-defined]  # see above
+
+
 def _empty_ivf(dimension: int, lists: int) -> Any:
     import faiss
 
@@ -200,7 +210,7 @@ def _empty_ivf(dimension: int, lists: int) -> Any:
     # No centroids exist and none are consulted: every add and search names its lists.
     ivf.is_trained = True
     ivf.nprobe = LEVELS
-    ivf.set_direct_map_type(faiss.DirectMap.Hashtable)
+    ivf.set_direct_map_type(_direct_map().Hashtable)
     return ivf
 
 
@@ -215,8 +225,8 @@ def _with_more_lists(old: Any, dimension: int) -> Any:
                 number, size, old.invlists.get_ids(number), old.invlists.get_codes(number)
             )
     new.ntotal = old.ntotal
-    new.set_direct_map_type(faiss.DirectMap.NoMap)
-    new.set_direct_map_type(faiss.DirectMap.Hashtable)  # built again from the copied lists
+    new.set_direct_map_type(_direct_map().NoMap)
+    new.set_direct_map_type(_direct_map().Hashtable)  # built again from the copied lists
     return new
 
 
@@ -230,7 +240,8 @@ class _NeedBlock:
 class NeedIndex:
     """Needs by item class and division: an offer asks for all it serves, which are ranges of codes.
 
-    Every need in the ranges is scored (exact). A class's block is sorted when first read after a change.
+    Every need in the ranges is scored (exact). A class's block is sorted when first read after a
+    change.
     """
 
     def __init__(self, dimension: int) -> None:
@@ -261,12 +272,12 @@ class NeedIndex:
                 self._remove(need_id)
 
     def search(
-        self, item_class: str, divisions: Sequence[str], vector: NDArray[np.float32], k: int
+        self, item_class: str, codes: Sequence[str], vector: NDArray[np.float32], k: int
     ) -> list[Hit]:
-        """Return the k needs most similar to vector in the divisions, best first, ties by need id."""
+        """Return the k needs most similar to vector under the codes, best first, ties by id."""
         with self._lock:
             block = self._block(item_class)
-        ranges = [code_range(code) for code in widest(divisions)]
+        ranges = [code_range(code) for code in widest(codes)]
         rows = [
             np.arange(*np.searchsorted(block.codes, bounds), dtype=np.int64) for bounds in ranges
         ]

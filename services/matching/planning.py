@@ -190,7 +190,7 @@ def one_need_each(snapshot: Snapshot) -> tuple[list[NeedTerms], int]:
     policy = snapshot.policy
     if policy.one_aid_days == 0:
         return list(snapshot.needs), 0
-    order = {urgency: place for place, urgency in enumerate(policy.tiers)}
+    order: dict[str, int] = {urgency: place for place, urgency in enumerate(policy.tiers)}
     taken: set[tuple[str, str]] = set()
     kept: list[NeedTerms] = []
     for need in sorted(
@@ -222,7 +222,8 @@ def find_candidates(needs: Sequence[NeedTerms], snapshot: Snapshot) -> tuple[lis
     most = snapshot.policy.candidates_per_need_max
     found: list[Candidate] = []
     cut = 0
-    # Eligibility is checked after retrieval, so a full portion may hide more: those needs ask again.
+    # Eligibility is checked after retrieval, so a full portion may hide more: those needs ask
+    # again.
     asking, portion = list(range(len(needs))), most + 1
     while asking:
         hits = index.search(
@@ -302,9 +303,10 @@ def _assign(
     solution = assignment.solve(
         assignment.Instance(
             required=column([n.remaining for n in needs]),
-            tier=column([policy.tiers.index(n.urgency) for n in needs]),  # type: ignore[arg-type]  # urgencies of the vocabulary, read as str
-            available=column([m.available for m in lines]),
-            lot=column([m.lot_min for m in lines]),
+            tier=column([policy.tiers.index(n.urgency) for n in needs]),  # type: ignore[arg-type]
+            # urgencies of the vocabulary, read as str available=column([m.available for m in
+            # lines]),
+            lot=column([m.lot for m in lines]),
             need=column([need_row[c.need.need_id] for c in candidates]),
             line=column([line_row[c.line.line_id] for c in candidates]),
             score=column([c.score for c in candidates]),

@@ -31,7 +31,8 @@ FEATURES = (
     "poverty",
     "verified_organization",
 )
-# By the number of significant digits of the served division: the nearer, the better known on the spot.
+# By the number of significant digits of the served division: the nearer, the better known on the
+# spot.
 _LEVEL_PERMILLE = {0: 200, 2: 400, 4: 600, 6: 800, 9: 1_000}
 
 

@@ -137,10 +137,7 @@ def test_an_urgent_need_is_served_before_a_better_match():
 def test_an_earlier_tier_is_rerouted_but_never_lessened_for_a_later_one():
     # Need 0 would take line 0, the only one need 1 can use; it moves to line 1 and both are met.
     instance = an_instance(
-        required=[5, 5],
-        available=[5, 5],
-        edges=[(0, 0, 1000), (0, 1, 1), (1, 0, 500)],
-        tier=[0, 1],
+        required=[5, 5], available=[5, 5], edges=[(0, 0, 1000), (0, 1, 1), (1, 0, 500)], tier=[0, 1]
     )
     assert solve(instance).quantity.tolist() == [0, 5, 5]
 

@@ -52,7 +52,7 @@ def a_line(number: int, **fields) -> LineTerms:
             "specification": None,
             "unit": "yuan",
             "available": 100,
-            "lot_min": 1,
+            "lot": 1,
             "served_division_codes": ("430224000000",),
             "applicant_kinds": (),
             "household_classes": (),
@@ -90,7 +90,7 @@ def pairs(found) -> list[tuple[int, int, int]]:
         a_line(1, valid_from=AT + timedelta(seconds=1)),
         a_line(1, applicant_kinds=("village", "institution")),
         a_line(1, household_classes=("extreme_hardship",)),
-        a_line(1, lot_min=101, available=500),
+        a_line(1, lot=101, available=500),
     ],
     ids=["class", "unit", "division", "over", "not yet", "kind", "household class", "lot"],
 )
@@ -172,7 +172,7 @@ def a_large_snapshot() -> Snapshot:
             item_class=rng.choice(classes),
             title="".join(rng.choices(words, k=3)),
             available=rng.randint(1, 2000),
-            lot_min=rng.choice([1, 1, 1, 20]),
+            lot=rng.choice([1, 1, 1, 20]),
             served_division_codes=tuple(rng.sample(served, rng.randint(1, 3))),
         )
         for n in range(1, 801)
@@ -194,7 +194,7 @@ def test_a_round_of_the_examples_size_takes_seconds_and_is_repeatable():
     for proposal in first.proposals:
         given[proposal.need.need_id] = given.get(proposal.need.need_id, 0) + proposal.quantity
         taken[proposal.line.line_id] = taken.get(proposal.line.line_id, 0) + proposal.quantity
-        assert proposal.quantity >= proposal.line.lot_min
+        assert proposal.quantity >= proposal.line.lot
     assert all(given.get(n.need_id, 0) <= n.remaining for n in snapshot.needs)
     assert all(taken.get(m.line_id, 0) <= m.available for m in snapshot.lines)
     assert len(first.proposals) > 1000

@@ -1,0 +1,61 @@
+"""Settings and wiring of the matching service."""
+
+from fastapi import FastAPI
+from pydantic_settings import SettingsConfigDict
+
+from services.matching import following
+from services.matching.keys import SlipKey
+from services.matching.operations.allocations import fall_due
+from services.matching.retrieval import Retrieval
+from services.matching.routes.allocations import router as allocations_router
+from services.matching.routes.matches import router as matches_router
+from services.matching.routes.rounds import router as rounds_router
+from services.matching.worker import Drive, compute_rounds
+from shared.client import Client
+from shared.events import Consumer, feed_router
+from shared.service import Clock, ServiceSettings, Task, create_service
+
+DESCRIPTION = (
+    "Which offer goes to which need: matches with reasons, rounds over frozen snapshots, and the"
+    " life of every allocation until the household has confirmed."
+)
+
+
+class Settings(ServiceSettings):
+    """Environment variables MATCHING_…"""
+
+    model_config = SettingsConfigDict(env_prefix="MATCHING_")
+
+    needs_url: str
+    donors_url: str
+    audit_url: str
+    # Where the public reaches the log, for the addresses of receipts; audit_url if not given.
+    log_url: str | None = None
+    due_every_s: float = 1.0
+
+
+def create_app() -> FastAPI:
+    """The matching service, from its environment."""
+    settings = Settings()
+    needs, donors, audit = (
+        Client(url, settings.service_token_file)
+        for url in (settings.needs_url, settings.donors_url, settings.audit_url)
+    )
+    app = create_service(
+        "matching",
+        settings,
+        [matches_router, rounds_router, allocations_router, feed_router("matching")],
+        description=DESCRIPTION,
+        consumers=[
+            Consumer(source="needs", client=needs, apply=following.apply_needs),
+            Consumer(source="donors", client=donors, apply=following.apply_donors),
+            Consumer(source="audit", client=audit, apply=following.apply_audit, path="/appended"),
+        ],
+        clocks=[Clock("due", settings.due_every_s, fall_due)],
+        tasks=[Task("rounds", compute_rounds), Task("driver", Drive(donors, needs).run)],
+        clients=[needs, donors, audit],
+    )
+    app.state.retrieval = Retrieval()
+    app.state.slip_key = SlipKey(settings.state_dir)
+    app.state.log_url = (settings.log_url or settings.audit_url).rstrip("/")
+    return app

@@ -1,0 +1,1 @@
+"""HTTP only: path, body, who may call, errors, one call."""

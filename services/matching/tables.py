@@ -1,0 +1,279 @@
+"""Tables of the read models, rounds and allocations."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Text,
+)
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from services.matching.domain import RoundState, State
+from shared.db import COLUMN_TYPES, NAMING_CONVENTION
+from shared.events import add_event_tables
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map: ClassVar = {
+        **COLUMN_TYPES,
+        str: Text(),
+        int: BigInteger(),
+        bytes: LargeBinary(),
+        list[str]: ARRAY(Text),
+        list[int]: ARRAY(SmallInteger),
+        dict[str, Any]: JSONB(),
+    }
+
+
+def _one_of(column: str, values: type[StrEnum]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+class NeedView(Base):
+    """A need that was published, as its feed tells of it.
+
+    changed_seq   number of the feed's event that changed the row last; the index reads by it
+    """
+
+    __tablename__ = "need_view"
+
+    need_id: Mapped[UUID] = mapped_column(primary_key=True)
+    applicant: Mapped[str]
+    applicant_kind: Mapped[str]
+    household_class: Mapped[str | None]
+    poverty_permille: Mapped[int | None]
+    category: Mapped[str]
+    item_class: Mapped[str]
+    title: Mapped[str]
+    item: Mapped[str]
+    specification: Mapped[str | None]
+    unit: Mapped[str]
+    required: Mapped[int]
+    remaining: Mapped[int]
+    urgency: Mapped[str]
+    needed_by: Mapped[date | None]
+    division_code: Mapped[str]
+    published_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    entered_by: Mapped[str]
+    verified_by: Mapped[list[str]]
+    recused: Mapped[list[str]]
+    state: Mapped[str]
+    changed_seq: Mapped[int]
+
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('published', 'suspended', 'withdrawn', 'expired', 'closed')",
+            name="state_known",
+        ),
+        CheckConstraint("remaining >= 0 AND remaining <= required", name="remaining_bounded"),
+        Index(
+            "ix_need_view_matchable",
+            "division_code",
+            postgresql_where=sql("state = 'published' AND remaining > 0"),
+        ),
+        Index(None, "changed_seq"),
+    )
+
+
+class LineView(Base):
+    """A line of an offer that was opened, as its feed tells of it."""
+
+    __tablename__ = "line_view"
+
+    line_id: Mapped[UUID] = mapped_column(primary_key=True)
+    offer_id: Mapped[UUID] = mapped_column(index=True)
+    organization_id: Mapped[UUID]
+    organization_name: Mapped[str]
+    organization_verified: Mapped[bool]
+    kind: Mapped[str]
+    category: Mapped[str]
+    title: Mapped[str]
+    item_class: Mapped[str]
+    item: Mapped[str]
+    specification: Mapped[str | None]
+    unit: Mapped[str]
+    total: Mapped[int]
+    available: Mapped[int]
+    lot_min: Mapped[int]
+    served_division_codes: Mapped[list[str]]
+    applicant_kinds: Mapped[list[str]]
+    household_classes: Mapped[list[str]]
+    valid_from: Mapped[datetime]
+    valid_until: Mapped[datetime]
+    state: Mapped[str]
+    changed_seq: Mapped[int]
+
+    __table_args__ = (
+        CheckConstraint("state IN ('open', 'expired', 'withdrawn', 'blocked')", name="state_known"),
+        CheckConstraint("available >= 0 AND available <= total", name="available_bounded"),
+        Index(None, "changed_seq"),
+    )
+
+
+class Round(Base):
+    __tablename__ = "matching_round"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    division_code: Mapped[str]
+    policy: Mapped[str]
+    note: Mapped[str | None]
+    state: Mapped[str]
+    progress_permille: Mapped[int] = mapped_column(SmallInteger)
+    attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
+    created_by: Mapped[str]
+    created_role: Mapped[str]
+    created_at: Mapped[datetime]
+    needs_seq: Mapped[int]
+    donors_seq: Mapped[int]
+    taken_at: Mapped[datetime]
+    needs: Mapped[int]
+    lines: Mapped[int]
+    snapshot_sha256: Mapped[str]
+    totals: Mapped[dict[str, Any] | None]
+    proposals_sha256: Mapped[str | None]
+    computed_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None]
+    decided_at: Mapped[datetime | None]
+    discard_reason: Mapped[str | None]
+
+    __table_args__ = (
+        CheckConstraint(_one_of("state", RoundState), name="state_known"),
+        CheckConstraint("progress_permille BETWEEN 0 AND 1000", name="progress_bounded"),
+        CheckConstraint(
+            "state NOT IN ('computed', 'approved') OR totals IS NOT NULL", name="computed_whole"
+        ),
+        CheckConstraint(
+            "state NOT IN ('approved', 'discarded') OR decided_at IS NOT NULL", name="decided_when"
+        ),
+        Index("ix_matching_round_computing", "id", postgresql_where=sql("state = 'computing'")),
+    )
+
+
+class RoundSnapshot(Base):
+    """What a round was frozen from: compressed JSON, its hash in the round."""
+
+    __tablename__ = "round_snapshot"
+
+    round_id: Mapped[UUID] = mapped_column(ForeignKey("matching_round.id"), primary_key=True)
+    packed: Mapped[bytes]
+
+
+class Facts:
+    """What a proposal says and its allocation repeats; never changed."""
+
+    need_id: Mapped[UUID]
+    line_id: Mapped[UUID]
+    offer_id: Mapped[UUID]
+    organization_id: Mapped[UUID]
+    organization_name: Mapped[str]
+    applicant: Mapped[str]
+    need_title: Mapped[str]
+    offer_title: Mapped[str]
+    item_class: Mapped[str]
+    urgency: Mapped[str]
+    division_code: Mapped[str]
+    quantity: Mapped[int]
+    unit: Mapped[str]
+
+
+FACTS = tuple(Facts.__annotations__)
+
+
+class Proposal(Facts, Base):
+    __tablename__ = "proposal"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    round_id: Mapped[UUID] = mapped_column(ForeignKey("matching_round.id"))
+    score_permille: Mapped[int] = mapped_column(SmallInteger)
+    features: Mapped[list[int]]
+
+    __table_args__ = (
+        CheckConstraint("quantity > 0", name="quantity_positive"),
+        Index("ix_proposal_pair", "round_id", "need_id", "line_id", unique=True),
+        Index(None, "round_id", "id"),
+    )
+
+
+_UNCARRIED = "line_movement IS DISTINCT FROM target OR need_movement IS DISTINCT FROM target"
+
+
+class Allocation(Facts, Base):
+    """An approved proposal and its life; its id is the proposal's.
+
+    target          what both ledgers are to hold
+    line_movement   what the offer's ledger is known to hold, None before the first answer
+    need_movement   the same of the need's ledger
+    *_seen          the feed of that ledger has told of this allocation, so that the read model's
+                    quantities count it
+    try_at          not carried again before
+    """
+
+    __tablename__ = "allocation"
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("proposal.id"), primary_key=True)
+    round_id: Mapped[UUID] = mapped_column(ForeignKey("matching_round.id"))
+    policy: Mapped[str]
+    state: Mapped[str]
+    reason_code: Mapped[str | None]
+    due_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+    target: Mapped[str]
+    line_movement: Mapped[str | None]
+    need_movement: Mapped[str | None]
+    line_seen: Mapped[bool] = mapped_column(default=False)
+    need_seen: Mapped[bool] = mapped_column(default=False)
+    try_at: Mapped[datetime]
+    carry_failures: Mapped[int] = mapped_column(SmallInteger, default=0)
+    carry_problem: Mapped[str | None]
+    allocated_by: Mapped[list[str]]
+    approved_by: Mapped[str | None]
+    approval_event_id: Mapped[UUID | None] = mapped_column(unique=True)
+    approval_log_index: Mapped[int | None]
+    slip_hash: Mapped[bytes | None]
+    slip_issued_by: Mapped[list[str]] = mapped_column(default=list)
+    slip_attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
+    confirmed_by: Mapped[str | None]
+    confirmed_how: Mapped[str | None]
+
+    __table_args__ = (
+        CheckConstraint("quantity > 0", name="quantity_positive"),
+        CheckConstraint(_one_of("state", State), name="state_known"),
+        # The gate: nothing moves that is not in the log, nothing closes that did not arrive.
+        CheckConstraint(
+            "state NOT IN ('dispatched', 'delivered', 'confirmed', 'closed')"
+            " OR approval_log_index IS NOT NULL",
+            name="moved_only_if_logged",
+        ),
+        CheckConstraint(
+            "state NOT IN ('confirmed', 'closed') OR confirmed_by IS NOT NULL",
+            name="closed_only_if_confirmed",
+        ),
+        CheckConstraint("confirmed_by <> approved_by", name="confirmed_by_another"),
+        Index("ix_allocation_uncarried", "try_at", "id", postgresql_where=sql(_UNCARRIED)),
+        Index("ix_allocation_due", "due_at", postgresql_where=sql("due_at IS NOT NULL")),
+        Index("ix_allocation_unseen", "id", postgresql_where=sql("NOT line_seen OR NOT need_seen")),
+        Index(None, "applicant", "item_class"),
+        Index(None, "need_id"),
+        Index(None, "line_id"),
+        Index(None, "round_id", "id"),
+        Index(None, "organization_id", "id"),
+        Index(None, "division_code", "id"),
+        Index(None, "state", "id"),
+    )
+
+
+add_event_tables(Base.metadata)
