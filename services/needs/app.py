@@ -13,19 +13,20 @@ from services.needs.routes import ROUTERS
 from shared.events import feed_router
 from shared.service import Clock, ServiceSettings, create_service
 
-# A notice that ends is seen as published within this time.
-PUBLISH_EVERY_S = 0.5
-OTHER_CLOCKS_EVERY_S = 5.0
-
 
 class Settings(ServiceSettings):
-    """`NEEDS_STATE_DIR` holds the key store: lose it and all personal data is unreadable."""
+    """`NEEDS_STATE_DIR` holds the key store: lose it and all personal data is unreadable.
+
+    clock_s  how often it is looked for what falls due: ends of notices, reviews, expiry
+    """
 
     model_config = SettingsConfigDict(env_prefix="NEEDS_")
 
+    clock_s: float = 0.5
 
-def create_app() -> FastAPI:
-    settings = Settings()  # type: ignore[call-arg]  # the fields come from the environment
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    settings = settings or Settings()
     # A policy that is not whole must stop the start, not the first decision.
     policies()
     deprivation_index()
@@ -40,9 +41,9 @@ def create_app() -> FastAPI:
         [*ROUTERS, feed_router("needs")],
         description="Households and their identification, needs and their verification.",
         clocks=[
-            Clock("publish", PUBLISH_EVERY_S, publish),
-            Clock("review", OTHER_CLOCKS_EVERY_S, suspend_overdue),
-            Clock("expire", OTHER_CLOCKS_EVERY_S, expire_due),
+            Clock("publish", settings.clock_s, publish),
+            Clock("review", settings.clock_s, suspend_overdue),
+            Clock("expire", settings.clock_s, expire_due),
         ],
     )
     app.state.privacy = privacy

@@ -64,9 +64,9 @@ class HouseholdRecord(Body):
 
     household_class: HouseholdClass
     main_cause: Code
-    other_causes: Annotated[list[Code], Field(max_length=2)] = []
+    other_causes: list[Code] = Field(default_factory=list, max_length=2)
     members: Annotated[int, Field(ge=1, le=30)]
-    deprivations: Annotated[list[Code], Field(max_length=20)] = []
+    deprivations: list[Code] = Field(default_factory=list, max_length=20)
 
 
 class ApplicantCreate(Body):
@@ -134,7 +134,7 @@ class NeedCreate(Body):
     cause: Code | None = None
     urgency: Urgency = "normal"
     needed_by: date | None = None
-    evidence: Annotated[list[Evidence], Field(max_length=10)] = []
+    evidence: list[Evidence] = Field(default_factory=list, max_length=10)
     submit: bool = Field(False, description="Submit at once when nothing is missing.")
 
 

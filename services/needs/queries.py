@@ -8,7 +8,6 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Row,
-    Select,
     and_,
     cast,
     exists,
@@ -228,7 +227,7 @@ async def list_objections(
     state: str,
     after: UUID | None,
     rows_max: int,
-) -> Sequence[Row[Any]]:
+) -> Sequence[Any]:
     """Objections to needs of the caller's division, oldest first."""
     if caller.division is None:
         return []
@@ -269,7 +268,7 @@ async def list_commitments(
     remaining = (
         func.coalesce(Need.base_quantity, 0) - Need.reserved - Need.in_transit - Need.delivered
     )
-    statement: Select[Any] = (
+    statement = (
         select(
             Need.id.label("need_id"),
             commitment.allocation_id,

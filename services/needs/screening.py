@@ -1,7 +1,7 @@
 """Finds personal data in free text, so that it is refused at entry, with the place; pure.
 
-Texts are public for ever. Numbers are searched after compatibility normalisation (Unicode NFKC), with
-digits of every script and Chinese numerals read as digits, and with the usual separators skipped.
+Texts are public for ever. Numbers are searched after compatibility normalisation (Unicode NFKC),
+with digits of every script and Chinese numerals read as digits, and the usual separators skipped.
 Standards (GB 19083-2010), quantities, prices and dates pass: a hit needs the shape *and*, where
 one exists, the check of the number.
 

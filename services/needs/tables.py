@@ -12,20 +12,26 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    MetaData,
     SmallInteger,
     Text,
     UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
-from sqlalchemy.orm import Mapped, deferred, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column
 
-from shared.db import make_base
+from shared.db import COLUMN_TYPES, NAMING_CONVENTION
 from shared.events.tables import add_event_tables
 from shared.vocabulary.codes import ApplicantKind, HouseholdClass, Level, NeedState, Term, Urgency
 from shared.vocabulary.movements import MovementState
 
-Base = make_base()
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = COLUMN_TYPES
+
+
 add_event_tables(Base.metadata)
 
 

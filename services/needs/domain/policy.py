@@ -40,10 +40,14 @@ class Policy:
         if min(clocks.values()) < 1:
             raise ValueError(f"{document['code']}: every clock is at least one second")
         return cls(
-            **{name: document[name] for name in ("code", "name_zh", "name_en")},
+            code=document["code"],
+            name_zh=document["name_zh"],
+            name_en=document["name_en"],
             says_zh=document["says_zh"],
             says_en=document["says_en"],
-            **{name: timedelta(seconds=seconds) for name, seconds in clocks.items()},
+            notice=timedelta(seconds=clocks["notice"]),
+            freshness=timedelta(seconds=clocks["freshness"]),
+            review=timedelta(seconds=clocks["review"]),
             publish_first=frozenset(Urgency(u) for u in document["publish_first"]),
             city_level=bool(document["city_level"]),
         )

@@ -1,4 +1,4 @@
-"""What allocations hold of a need: reserved + in transit + delivered never above what is required."""
+"""What allocations hold of a need: never more in all than what is required."""
 
 from dataclasses import dataclass, replace
 

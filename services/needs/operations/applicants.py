@@ -72,7 +72,7 @@ async def _known_keys(
             tables.Applicant.entered_by == caller.subject, tables.Applicant.external_key.in_(keys)
         )
     )
-    return {key: applicant_id for key, applicant_id in rows}
+    return dict(iter(rows))
 
 
 def _row(
@@ -116,7 +116,7 @@ def _check(caller: Caller, body: contract.ApplicantCreate) -> None:
         raise errors.OutsideDivision
     if body.external_key is not None and find_in_key(body.external_key):
         raise errors.FieldInvalid("external_key", "The key holds what looks like an ID number.")
-    if body.kind == codes.ApplicantKind.HOUSEHOLD:
+    if body.kind == "household":
         if body.personal is None or body.household is None:
             raise errors.ApplicantIncomplete("household", "A household has personal and household.")
         if body.name is not None:
@@ -209,10 +209,9 @@ async def _tell_registered(
 def _unless_a_duplicate(
     result: contract.CreatedItem | ServiceError, written: set[UUID]
 ) -> contract.CreatedItem | ServiceError:
-    made = isinstance(result, contract.CreatedItem) and result.outcome == "created"
-    if made and result.id not in written:  # type: ignore[union-attr]  # `made` says it is an item
-        return errors.ApplicantExists()
-    return result
+    if isinstance(result, ServiceError) or result.outcome != "created" or result.id in written:
+        return result
+    return errors.ApplicantExists()
 
 
 # ------------------------------------------------------------- personal data

@@ -135,7 +135,7 @@ async def count_open_objections(session: AsyncSession, ids: Sequence[UUID]) -> d
         .where(tables.Objection.need_id.in_(ids), tables.Objection.state == "open")
         .group_by(tables.Objection.need_id)
     )
-    return defaultdict(int, {need_id: count for need_id, count in rows})
+    return defaultdict(int, iter(rows))
 
 
 async def take_up_again(
@@ -229,7 +229,7 @@ def _suspended(need: tables.Need, reason_code: str, actor: Actor) -> Emission:
     return told(need, event, actor)
 
 
-async def _due(session: AsyncSession, statement: Select[tuple[tables.Need]]) -> list[tables.Need]:
+async def _due(session: AsyncSession, statement: Select[tables.Need]) -> list[tables.Need]:
     # Rows that an officer works on right now are left for the next turn.
     limited = statement.limit(DUE_MAX).with_for_update(skip_locked=True)
     return list(await session.scalars(limited))

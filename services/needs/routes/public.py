@@ -52,7 +52,7 @@ async def list_needs(
         urgency=urgency,
         how_far_met=met,
         q=q,
-        after=decode_cursor(cursor, datetime, UUID) if cursor else None,  # type: ignore[arg-type]  # the types asked for
+        after=decode_cursor(cursor, datetime, UUID) if cursor else None,
         rows_max=limit + 1,
     )
     return page(
@@ -87,7 +87,7 @@ async def list_notices(
     rows = await queries.list_notices(
         session,
         division=division,
-        after=decode_cursor(cursor, datetime, UUID) if cursor else None,  # type: ignore[arg-type]  # the types asked for
+        after=decode_cursor(cursor, datetime, UUID) if cursor else None,
         rows_max=limit + 1,
     )
     return page(

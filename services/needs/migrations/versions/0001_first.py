@@ -3,6 +3,8 @@
 Revises: nothing
 """
 
+# ruff: noqa: E501 - the texts of constraints, as the tables have them
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
