@@ -55,9 +55,11 @@ async def load(folder: Path, token: str | None) -> int:
         who = "the holder of the given token" if token else f"{CLERK} (a development token)"
         _say(f"Importing as {who}: creates and submits, verifies nothing.")
         bearer = token or clerk_token(platform)
-        async with Sender(platform.needs_url, bearer) as to_needs:
-            async with Sender(platform.donors_url, bearer) as to_donors:
-                stopped = await send(prepared, to_needs, to_donors)
+        async with (
+            Sender(platform.needs_url, bearer) as to_needs,
+            Sender(platform.donors_url, bearer) as to_donors,
+        ):
+            stopped = await send(prepared, to_needs, to_donors)
         _report(prepared, platform.state / "loading")
     if stopped is not None:
         print(f"make load: stopped: {stopped}", file=sys.stderr)
