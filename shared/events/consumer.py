@@ -85,9 +85,11 @@ class Consumer:
     async def _step(self, sessions: Sessions) -> None:
         async with sessions() as session:
             after = await cursor(session, self.source)
+        # The first question is answered at once, so that a quiet feed does not delay readiness.
+        wait_s = WAIT_S if self.reached else 0
         answer = await self.client.get(
             self.path,
-            params={"after": after, "limit": self.batch_size, "wait": WAIT_S},
+            params={"after": after, "limit": self.batch_size, "wait": wait_s},
             timeout_s=WAIT_S + 10,
         )
         try:
