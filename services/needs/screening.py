@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from phonenumbers import Leniency, PhoneNumberMatcher
 from stdnum import luhn
@@ -51,7 +51,9 @@ def refuse_personal_data(texts: Mapping[str, str | None], own_name: str | None =
 def find(text: str, own_name: str | None = None) -> Finding | None:
     """The first finding by kind: ID number, phone, account, announced number, own name."""
     folded = _Folded(text)
-    for search in (_id_numbers, _mobiles, _accounts, _announced, _landlines):
+    # Most texts hold no number that is long enough for anything.
+    numeric = (_id_numbers, _mobiles, _accounts, _announced, _landlines)
+    for search in numeric if folded.is_numeric else ():
         for finding in search(folded):
             return folded.place(*finding)
     if own_name:
@@ -75,6 +77,18 @@ def find_in_key(key: str) -> Finding | None:
 _CHINESE_DIGITS = dict(zip("〇零一二三四五六七八九", "00123456789", strict=True))
 
 
+@lru_cache(maxsize=65_536)
+def _fold(character: str) -> str:
+    """What is compared in the place of a character: none, one or several."""
+    plain = ""
+    for folded in unicodedata.normalize("NFKC", character):
+        # Invisible characters (zero-width space, soft hyphen …) only serve to hide.
+        if unicodedata.category(folded) != "Cf":
+            digit = unicodedata.decimal(folded, None)
+            plain += str(digit) if digit is not None else _CHINESE_DIGITS.get(folded, folded)
+    return plain
+
+
 class _Folded:
     """A text normalised character by character, each mapped to where it came from."""
 
@@ -82,23 +96,25 @@ class _Folded:
         characters: list[str] = []
         self._origin: list[int] = []
         for index, character in enumerate(original):
-            for folded in unicodedata.normalize("NFKC", character):
-                # Invisible characters (zero-width space, soft hyphen …) only serve to hide.
-                if unicodedata.category(folded) == "Cf":
-                    continue
-                digit = unicodedata.decimal(folded, None)
-                plain = str(digit) if digit is not None else _CHINESE_DIGITS.get(folded, folded)
-                characters.append(plain)
-                self._origin.append(index)
+            plain = _fold(character)
+            characters.append(plain)
+            self._origin += [index] * len(plain)
         self.text = "".join(characters)
 
     def place(self, kind: str, begin: int, end: int) -> Finding:
         return Finding(kind, self._origin[begin], self._origin[end - 1] + 1)
 
+    @property
+    def is_numeric(self) -> bool:
+        return sum(map(str.isdigit, self.text)) >= _DIGITS_MIN
+
     @cached_property
     def runs(self) -> list["_Run"]:
         return [_Run(match) for match in _DIGIT_RUN.finditer(self.text)]
 
+
+# The shortest thing that is looked for: an announced number.
+_DIGITS_MIN = 6
 
 # Digits with at most two separators between neighbours. No slash and no comma: 1860/1870 are two
 # things, 1,280,000 is a price.
@@ -196,7 +212,13 @@ def _announced(folded: _Folded) -> _Found:
 _NATIONAL_DIGITS_MIN = 9
 
 
+# libphonenumber takes a millisecond a text: asked only where a number could be.
+_NUMBER_LIKE = re.compile(r"(?:[0-9][ ()+.\-‐-―−\u3000]{0,4}){9}|0[0-9]{2,3} ?/ ?[0-9]{7}")
+
+
 def _landlines(folded: _Folded) -> _Found:
+    if not _NUMBER_LIKE.search(folded.text):
+        return
     for match in PhoneNumberMatcher(folded.text, "CN", leniency=Leniency.VALID):
         plain = match.raw_string.lstrip("(")
         digits = sum(c.isdigit() for c in plain)

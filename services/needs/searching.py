@@ -6,6 +6,7 @@ becomes a phrase of them, so that 防护服 finds 医用防护服 and not 防寒
 characters (Chinese) and words (others); 16,383 is the last one a tsvector can keep.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
@@ -56,20 +57,13 @@ def query(text: str) -> str | None:
 
 def _runs(text: str) -> Iterator[str]:
     """Runs of Chinese, and words of other letters and digits, in their order."""
-    run = ""
-    for character in unicodedata.normalize("NFKC", text).casefold():
-        if run and (not character.isalnum() or _is_chinese(character) != _is_chinese(run[0])):
-            yield run
-            run = ""
-        if character.isalnum():
-            run += character
-    if run:
-        yield run
+    for match in _RUN.finditer(unicodedata.normalize("NFKC", text).casefold()):
+        yield match[0]
 
 
-def _is_chinese(character: str) -> bool:
-    code = ord(character)
-    return 0x3400 <= code <= 0x9FFF or 0x20000 <= code <= 0x3FFFF or code == 0x3007
+_CHINESE = "\u3007\u3400-\u9fff\U00020000-\U0003ffff"
+_RUN = re.compile(f"[{_CHINESE}]+|[^\\W_{_CHINESE}]+")
+_is_chinese = re.compile(f"[{_CHINESE}]").match
 
 
 def _width(run: str) -> int:

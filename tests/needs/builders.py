@@ -1,5 +1,6 @@
 """Bodies as callers send them, and the people of one village, its township, county and city."""
 
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -21,9 +22,14 @@ def once() -> dict[str, str]:
     return {"Idempotency-Key": uuid4().hex}
 
 
+_numbers = count()
+
+
 def an_id_number() -> str:
-    """A valid number that nobody has: the last three digits of the order are drawn."""
-    stem = f"4302241980{uuid4().int % 9 + 1:02d}{uuid4().int % 28 + 1:02d}{uuid4().int % 1000:03d}"
+    """A valid number, another one each time."""
+    serial = next(_numbers)
+    year, rest = 1940 + serial // 27_000 % 60, serial % 27_000
+    stem = f"430224{year}01{rest // 1_000 + 1:02d}{rest % 1_000:03d}"
     return stem + mod_11_2.calc_check_digit(stem)
 
 
