@@ -94,7 +94,7 @@ async def statuses_of_the_running_platform() -> list[int]:
 
 
 @linux
-def test_make_run_is_stopped_refused_twice_and_killed_without_leftovers(state, ports):
+def test_make_run_refuses_a_second_and_stops_without_leftovers(state, ports):
     launcher = up(state)
     with launcher:
         second = subprocess.run(
@@ -110,10 +110,29 @@ def test_make_run_is_stopped_refused_twice_and_killed_without_leftovers(state, p
     assert "Stopped" in said
     assert not processes_of(state)
 
-    launcher = up(state)
-    with launcher:
-        launcher.kill()
-        launcher.communicate()
+
+LAUNCHER = """
+import asyncio
+from deploy.launch import launched
+from deploy.state import State
+async def main():
+    async with launched(State(), lambda _: None, ["needs"]):
+        print("ready", flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@linux
+def test_a_killed_launcher_leaves_nothing_and_the_next_start_succeeds(state, ports):
+    for _ in range(2):
+        launcher = subprocess.Popen(
+            [sys.executable, "-c", LAUNCHER], stdout=subprocess.PIPE, cwd=ROOT
+        )
+        assert launcher.stdout is not None
+        with launcher:
+            assert launcher.stdout.readline() == b"ready\n"
+            launcher.kill()
     deadline = time.monotonic() + 15
     while processes_of(state) and time.monotonic() < deadline:
         time.sleep(0.1)
