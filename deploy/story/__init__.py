@@ -1,0 +1,37 @@
+"""The main job of `make run`: the example's two counties from entry to confirmed help.
+
+Everything goes over HTTP, as distinct people with development tokens: clerks enter, village
+committees, township and county officers verify, a coordinator runs and approves the round,
+organizations accept, dispatch and deliver, other officers approve, households confirm. What is
+done already is found by external keys and states, so a story that was killed is gone on with, and
+one that has ended is only counted again.
+"""
+
+import time
+
+from deploy.example import generate
+from deploy.platform import Platform, Summary
+from deploy.story import allocations, counting, donors, matching, needs
+from deploy.story.calling import Calls, Say, StoryFailed
+from shared.db import now
+
+__all__ = ["StoryFailed", "run"]
+
+
+async def run(platform: Platform, say: Say) -> Summary:
+    """Tell the story on a running platform; raise StoryFailed when a service does not play along.
+
+    say  told one line a step, for people
+    """
+    began = time.monotonic()
+    example = generate(now().date())
+    async with Calls(platform, say) as calls:
+        await needs.activate_policy(calls)
+        entered = await needs.load(calls, example)
+        await donors.load(calls, example)
+        await needs.verify(calls, entered)
+        await needs.decide_objections(calls, entered)
+        await needs.wait_for_publication(calls)
+        await matching.run_round(calls)
+        await allocations.carry_through(calls, entered)
+        return await counting.count(calls, began)
