@@ -60,7 +60,7 @@ class SizesOutOfRange(BadRequest):
     code = "sizes_out_of_range"
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"It must be: 0 < first <= second <= {size}, the size of the last checkpoint.")
+        super().__init__(f"It must be: 0 < first <= second <= {size}, which is what is signed.")
 
 
 class NoEntryNamed(BadRequest):

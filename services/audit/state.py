@@ -73,7 +73,7 @@ class StateDirectory:
             write_durably(self._vkey, f"{signer.key}\n".encode(), mode=0o644)
         try:
             kept = VerifierKey.parse(self._vkey.read_text())
-        except MalformedNote as error:
+        except (MalformedNote, UnicodeDecodeError) as error:
             raise LogRefused("AUDIT_STATE_DIR/log.vkey is damaged: restore it.") from error
         if kept != signer.key:
             raise LogRefused(

@@ -40,7 +40,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 WIDTH = 256
 REQUEST_TIMEOUT_S = 30.0
 ATTEMPTS_MAX = 6
-CATCH_UP_S = 10.0  # so long a healthy log may take to sign what was just appended
+CATCH_UP_S = 10.0  # so long a healthy log may take to publish what was just appended or signed
 BUNDLE_BYTES_MAX = WIDTH * (2 + 65_535)
 TEXT_BYTES_MAX = 1_000_000
 COLUMN_BYTES_MAX = 16_000_000
@@ -155,11 +155,12 @@ class Checkpoint:
 class Log:
     """Bounded requests to one log."""
 
-    def __init__(self, base_url: str, until: float) -> None:
+    def __init__(self, base_url: str, until: float, catch_up_s: float = CATCH_UP_S) -> None:
         if urllib.parse.urlsplit(base_url).scheme not in {"http", "https"}:
             raise CannotCheck("--log must be an http(s) address")
         self.base_url = base_url.rstrip("/")
         self.until = until  # time.monotonic() at which we give up
+        self.catch_up_s = catch_up_s
 
     def get(self, path: str, bytes_max: int = TEXT_BYTES_MAX) -> bytes:
         """Raises Absent when the log says it has no such thing, CannotCheck without an answer."""
@@ -239,6 +240,13 @@ class Unique:
             for part in range(self.PARTS)
         ]
 
+    def __enter__(self) -> "Unique":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.files:
+            file.close()
+
     def add(self, key: str, index: int) -> None:
         digest = hashlib.sha256(key.encode(errors="replace")).digest()[:16]
         self.files[digest[0] % self.PARTS].write(digest + struct.pack(">Q", index))
@@ -251,7 +259,6 @@ class Unique:
                 if record[:16] in seen:
                     yield struct.unpack(">Q", record[16:])[0]
                 seen.add(record[:16])
-            file.close()
 
 
 @dataclass
@@ -292,7 +299,7 @@ def _history(path: Path) -> list[tuple[int, bytes]]:
 class Verification:
     """One pass over all entries."""
 
-    def __init__(self, log: Log, key: Key, evidence: Evidence, folder: str) -> None:
+    def __init__(self, log: Log, key: Key, evidence: Evidence, unique: Unique) -> None:
         self.log, self.key, self.evidence = log, key, evidence
         self.findings: list[Finding] = []
         self.ranges: list[Finding] = []  # where it may be, when nothing more exact is known
@@ -300,7 +307,7 @@ class Verification:
         self.nodes: dict[int, list[bytes]] = {1: [], 2: [], 3: []}  # of the tile at work
         self.last_seq: dict[str, int] = {}
         self.alarms: list[tuple[str, int, str]] = []
-        self.unique = Unique(folder)
+        self.unique = unique
         self.history = dict(evidence.history)
         self.last_good_size = 0
         self.root_at_copy = Tree().root()
@@ -336,7 +343,7 @@ class Verification:
         """The log's checkpoint; a healthy log needs a moment to publish what it has just signed."""
         if at_least is None:
             at_least = 0 if self.evidence.copy is None else self.evidence.copy.size
-        until = time.monotonic() + CATCH_UP_S
+        until = time.monotonic() + self.log.catch_up_s
         while True:
             try:
                 checkpoint = Checkpoint.open(self.log.get("/checkpoint").decode(), self.key)
@@ -656,8 +663,21 @@ def prove_inclusion(text: str, leaf: bytes, key: Key) -> bool:
 # ---------------------------------------------------------------- the command
 
 
-def main() -> int:
-    """Parse the command line, verify, say what was found."""
+def main(words: list[str] | None = None) -> int:
+    """Verify as the command line asks, and say what was found."""
+    arguments = _arguments(words)
+    status, findings, summary = check(arguments)
+    if not arguments.json:
+        for finding in findings[:20]:
+            until = f" to {finding.last}" if finding.last > finding.first else ""
+            print(f"bad index {finding.first}{until}: {finding.problem}")
+        words_of = {0: "the log is good", 1: "the log is bad", 2: summary["problem"]}
+        print(words_of[status])
+    print(json.dumps(summary))
+    return status
+
+
+def _arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Verify the whole log from outside.")
     parser.add_argument("--log", help="base address of the audit service")
     parser.add_argument("--key", required=True, help="the log's verifier key, or a file with it")
@@ -665,10 +685,21 @@ def main() -> int:
     parser.add_argument("--receipt", type=Path, help="check this receipt offline instead")
     parser.add_argument("--leaf", help="with --receipt: leaf hash of the entry, hex")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON object")
+    parser.add_argument(
+        "--catch-up-s",
+        type=float,
+        default=CATCH_UP_S,
+        help="how long the log may take to publish what it has just appended",
+    )
     parser.add_argument("--timeout-s", type=float, default=21_600.0, help="give up after this")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if (arguments.log is None) == (arguments.receipt is None):
         parser.error("give either --log or --receipt")
+    return arguments
+
+
+def check(arguments: argparse.Namespace) -> tuple[int, list[Finding], dict[str, Any]]:
+    """The status, all findings in the order of the log, and the summary."""
     began = time.monotonic()
     size: int | None = None
     findings: list[Finding] = []
@@ -678,36 +709,30 @@ def main() -> int:
         if arguments.receipt:
             size, findings = _receipt(arguments, key)
         else:
-            copy = arguments.checkpoint_copy
-            evidence = Evidence.read(copy, key) if copy else Evidence()
-            with tempfile.TemporaryDirectory() as folder:
-                log = Log(arguments.log, began + arguments.timeout_s)
-                verification = Verification(log, key, evidence, folder)
-                size = verification.run()
-                findings = sorted(verification.findings)
+            size, findings = _log(arguments, key, began + arguments.timeout_s)
         status = 1 if findings else 0
     except (CannotCheck, OSError, KeyError, TypeError) as error:
         status, problem = 2, f"could not be checked: {error}"
     first = findings[0] if findings else None
-    if first is not None:
-        problem = first.problem
-    if not arguments.json:
-        for finding in findings[:20]:
-            where = f"{finding.first}" + (
-                f"-{finding.last}" if finding.last > finding.first else ""
-            )
-            print(f"bad index {where}: {finding.problem}")
-        print(problem if status == 2 else "the log is bad" if findings else "the log is good")
     summary = {
         "ok": status == 0,
         "size": size,
         "first_bad_index": first.first if first else None,
         "last_possible_index": first.last if first else None,
-        "problem": problem,
+        "problem": first.problem if first else problem,
         "seconds": round(time.monotonic() - began, 2),
     }
-    print(json.dumps(summary))
-    return status
+    return status, findings, summary
+
+
+def _log(arguments: argparse.Namespace, key: Key, until: float) -> tuple[int | None, list[Finding]]:
+    copy = arguments.checkpoint_copy
+    evidence = Evidence.read(copy, key) if copy else Evidence()
+    with tempfile.TemporaryDirectory() as folder, Unique(folder) as unique:
+        log = Log(arguments.log, until, arguments.catch_up_s)
+        verification = Verification(log, key, evidence, unique)
+        size = verification.run()
+        return size, sorted(verification.findings)
 
 
 def _receipt(arguments: argparse.Namespace, key: Key) -> tuple[int | None, list[Finding]]:

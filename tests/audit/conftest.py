@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,10 +14,13 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy import text
 
 from deploy.postgres import free_port
 from services.audit import operations, verifier
 from services.audit.app import Settings, create_app
+from services.audit.contract import Producer
+from services.audit.merkle import Frontier, extend
 from shared.events import CloudEvent
 
 NOWHERE = "http://127.0.0.1:9"  # nobody listens: these tests bring the events themselves
@@ -50,6 +51,19 @@ def events(producer: str, first: int, count: int) -> list[CloudEvent]:
     return [an_event(producer, seq) for seq in range(first, first + count)]
 
 
+_BULK = """
+    INSERT INTO entry (index, body, key, producer, seq, type, subject, actor, actor_role, time,
+                       mentions)
+    SELECT seq - 1,
+           convert_to('needs    ' || lpad(seq::text, 20, '0') || chr(10) || format(
+             '{{"actor":"a","actorrole":"r","data":{{}},"id":"%s","sequence":"%s","source":"needs",'
+             '"subject":"need/1","time":"2026-11-01T08:00:00.000000Z","type":"needs.x"}}',
+             id, seq), 'UTF8'),
+           id, 'needs', seq, 'needs.x', 'need/1', 'a', 'r', '2026-11-01T08:00:00Z', '{{}}'
+    FROM (SELECT seq, gen_random_uuid() AS id FROM generate_series(1, {count}) AS seq) AS made
+"""
+
+
 @dataclass
 class Running:
     """One process's worth of the audit service."""
@@ -60,26 +74,42 @@ class Running:
     state_dir: Path
     client: httpx.AsyncClient
 
-    async def take_in(self, producer: str, batch: Sequence[CloudEvent]) -> int:
+    async def take_in(self, producer: Producer, batch: Sequence[CloudEvent]) -> int:
         """As the consumer of `producer` does it, in a transaction of its own."""
         size_signed = await self.app.state.log.may_write()
         async with self.app.state.sessions.begin() as session:
-            taken = await operations.take_in(
-                session, producer, batch, size_signed=size_signed
-            )
+            taken = await operations.take_in(session, producer, batch, size_signed=size_signed)
         self.app.state.log.appended()
         return taken
 
     async def fill(self, count: int) -> None:
         """Entries 0..count-1: two producers by turns, in batches, all signed."""
-        seqs = {"needs": 1, "donors": 1}
+        seqs: dict[Producer, int] = {"needs": 1, "donors": 1}
         left, turn = count, 0
         while left:
-            producer = ("needs", "donors")[turn % 2]
-            size = min(left, 2_000 if count > 10_000 else 7)
+            producer: Producer = "donors" if turn % 2 else "needs"
+            size = min(left, 7)
             await self.take_in(producer, events(producer, seqs[producer], size))
             seqs[producer] += size
             left, turn = left - size, turn + 1
+        await self.signed(count)
+
+    async def fill_at_once(self, count: int) -> None:
+        """As many entries, made by the database itself: for sizes that would take too long."""
+        await self.signed(0)
+        await self.tamper(_BULK.format(count=count))
+        async with self.app.state.sessions.begin() as session:
+            leaves = await session.scalars(text("SELECT leaf FROM entry ORDER BY index"))
+            frontier, nodes = extend(Frontier(), leaves)
+            await session.execute(
+                text("INSERT INTO node (level, index, hash) VALUES (:level, :index, :hash)"),
+                [{"level": n.level, "index": n.index, "hash": h} for n, h in nodes.items()],
+            )
+            await session.execute(
+                text("UPDATE head SET size = :size, frontier = :frontier"),
+                {"size": frontier.size, "frontier": frontier.to_bytes()},
+            )
+        self.app.state.log.appended()
         await self.signed(count)
 
     async def signed(self, size: int) -> str:
@@ -94,32 +124,27 @@ class Running:
         raise AssertionError(f"not signed: {note}")
 
     async def ready(self) -> dict[str, Any]:
-        return (await self.client.get("/readyz")).json()
+        return dict((await self.client.get("/readyz")).json())
 
     async def refused(self) -> str:
         """Wait until the log refuses; the reason."""
         for _ in range(200):
-            reasons = (await self.ready())["reasons"]
-            if found := [each for each in reasons if each.startswith("log: ")]:
-                if "has not been checked" not in found[0]:
-                    return found[0]
+            said = [each for each in (await self.ready())["reasons"] if each.startswith("log: ")]
+            if said and "has not been checked" not in said[0]:
+                return str(said[0])
             await asyncio.sleep(0.05)
         raise AssertionError("the log does not refuse")
 
     async def verify(self, *arguments: str, copy: bool = True) -> tuple[int, dict[str, Any]]:
-        """Run the verifier as a process; its status and its last line."""
-        more = ["--checkpoint-copy", str(self.state_dir / "checkpoint")] if copy else []
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            verifier.__file__,
-            *("--log", self.url, "--key", str(self.state_dir / "log.vkey"), *more, *arguments),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await process.communicate()
-        assert not errors, errors.decode()
-        assert process.returncode is not None
-        return process.returncode, json.loads(output.decode().splitlines()[-1])
+        """The verifier's status and summary."""
+        words = [*self.to_verify(copy), "--catch-up-s", "1", *arguments]
+        parsed = verifier._arguments(words)
+        status, _, summary = await asyncio.to_thread(verifier.check, parsed)
+        return status, summary
+
+    def to_verify(self, copy: bool = True) -> list[str]:
+        words = ["--log", self.url, "--key", str(self.state_dir / "log.vkey")]
+        return [*words, "--checkpoint-copy", str(self.state_dir / "checkpoint")] if copy else words
 
     async def tamper(self, *statements: str) -> None:
         """As the database's superuser, with the triggers off."""
@@ -161,20 +186,29 @@ def start(database, issuer, tmp_path):
                 checkpoint_interval_s=0.02,
                 rate_per_minute_max=1_000_000,
                 log_level="ERROR",
+                pool_size=5,
             )
         )
         server = uvicorn.Server(
-            uvicorn.Config(app, port=port, log_config=None, log_level="error", access_log=False)
+            uvicorn.Config(
+                app,
+                port=port,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=1,  # its own feed's reader would be waited for
+            )
         )
         serving = asyncio.create_task(server.serve())
         while not server.started:
             if serving.done():
                 serving.result()
             await asyncio.sleep(0.01)
-        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
-            yield Running(app, url, made[name], state_dir, client)
-        server.should_exit = True
-        await serving
+        try:
+            async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+                yield Running(app, url, made[name], state_dir, client)
+        finally:
+            server.should_exit = True
+            await serving
 
     return started
 

@@ -1,12 +1,19 @@
 """The verifier finds what is done to the database behind the service's back, and says where."""
 
+import asyncio
+import base64
+import json
 import shutil
+import sys
 
 import pytest
+from sqlalchemy import text
 
+from services.audit import domain, hashes, operations, verifier
 from tests.audit.conftest import events
 
 SIZE = 300  # one full tile and a partial one
+UNBOUND = "ALTER TABLE entry DROP CONSTRAINT ck_entry_index_not_negative"
 GOOD = {"ok": True, "first_bad_index": None, "problem": None}
 UNTOUCHED_COLUMNS = "key, producer, seq, type, subject, division, actor, actor_role, time, mentions"
 
@@ -25,14 +32,14 @@ async def test_a_healthy_log_passes(running, size):
     assert summary.items() >= GOOD.items()
 
 
-async def test_a_healthy_log_of_more_than_a_tile_of_tiles_passes_and_a_changed_one_does_not(running):
+async def test_in_a_log_of_more_than_a_tile_of_tiles_only_what_was_changed_is_bad(running):
     size = 65_536 + 300
-    await running.fill(size)
-    status, summary = await running.verify()
-    assert (status, summary["size"]) == (0, size), summary
+    await running.fill_at_once(size)
     await running.tamper("UPDATE node SET hash = sha256('x') WHERE level = 16")
-    status, summary = await running.verify()
-    assert (status, summary["first_bad_index"]) == (1, 0)
+    arguments = verifier._arguments(running.to_verify())
+    status, findings, summary = await asyncio.to_thread(verifier.check, arguments)
+    assert (status, summary["size"]) == (1, size)
+    assert [(each.first, each.last) for each in findings] == [(0, 65_535)]
     assert "level 16" in summary["problem"]
 
 
@@ -40,21 +47,41 @@ async def test_without_the_copy_the_public_can_verify_too(filled):
     assert (await filled.verify(copy=False))[0] == 0
 
 
-@pytest.mark.parametrize("index", [0, 7, 255, 256, SIZE - 1])
-@pytest.mark.parametrize("place", ["0", "31", "octet_length(body) / 2", "octet_length(body) - 1"])
-async def test_a_changed_byte_of_a_body_is_found(filled, index, place):
-    await filled.tamper(
-        f"UPDATE entry SET body = set_byte(body, {place}, get_byte(body, {place}) # 1)"
-        f" WHERE index = {index}"
+async def test_a_changed_byte_of_a_body_is_found(filled):
+    places = ["0", "31", "octet_length(body) / 2", "octet_length(body) - 1"]
+    for turn, index in enumerate([0, 7, 128, 255, 256, 257, SIZE - 2, SIZE - 1]):
+        place = places[turn % len(places)]
+        flip = (
+            f"UPDATE entry SET body = set_byte(body, {place}, get_byte(body, {place}) # 1)"
+            f" WHERE index = {index}"
+        )
+        await filled.tamper(flip)
+        status, summary = await filled.verify()
+        assert (status, summary["first_bad_index"]) == (1, index), summary
+        await filled.tamper(flip)
+    assert (await filled.verify())[0] == 0
+
+
+async def test_the_command_says_where_in_its_last_line(filled):
+    await filled.tamper("UPDATE entry SET body = set_byte(body, 60, 0) WHERE index = 100")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        verifier.__file__,
+        *filled.to_verify(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
-    status, summary = await filled.verify()
-    assert (status, summary["first_bad_index"]) == (1, index), summary
+    output, errors = await process.communicate()
+    assert (process.returncode, errors) == (1, b"")
+    lines = output.decode().splitlines()
+    assert lines[0].startswith("bad index 100: ")
+    assert json.loads(lines[-1])["first_bad_index"] == 100
 
 
 async def test_a_changed_fact_with_everything_made_to_fit_is_found(filled):
     await filled.tamper(
         "UPDATE entry SET body = convert_to(replace(convert_from(body, 'UTF8'),"
-        " '\"level\":\"township\"', '\"level\":\"villages\"'), 'UTF8') WHERE index = 100",
+        ' \'"level":"township"\', \'"level":"villages"\'), \'UTF8\') WHERE index = 100',
         "UPDATE node SET hash = sha256('made to fit')",
     )
     status, summary = await filled.verify()
@@ -65,7 +92,7 @@ async def test_without_the_leaf_hashes_the_smallest_range_is_named(filled):
     (filled.state_dir / "leaves").unlink()
     await filled.tamper(
         "UPDATE entry SET body = convert_to(replace(convert_from(body, 'UTF8'),"
-        " '\"level\":\"township\"', '\"level\":\"villages\"'), 'UTF8') WHERE index = 100"
+        ' \'"level":"township"\', \'"level":"villages"\'), \'UTF8\') WHERE index = 100'
     )
     status, summary = await filled.verify()
     assert status == 1
@@ -96,9 +123,8 @@ async def test_a_changed_leaf_is_found(filled):
     assert (status, summary["first_bad_index"]) == (1, 270)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+async def test_a_changed_query_column_is_found(filled):
+    changes = [
         "key = gen_random_uuid()",
         "producer = 'matching'",
         "seq = 999",
@@ -109,12 +135,11 @@ async def test_a_changed_leaf_is_found(filled):
         "actor_role = 'x'",
         "time = time + interval '1 microsecond'",
         "mentions = '{}'",
-    ],
-)
-async def test_a_changed_query_column_is_found(filled, change):
-    await filled.tamper(f"UPDATE entry SET {change} WHERE index = 42")
-    status, summary = await filled.verify()
-    assert (status, summary["first_bad_index"]) == (1, 42)
+    ]
+    for index, change in reversed(list(enumerate(changes, start=40))):
+        await filled.tamper(f"UPDATE entry SET {change} WHERE index = {index}")
+        status, summary = await filled.verify()
+        assert (status, summary["first_bad_index"]) == (1, index), change
 
 
 async def test_a_changed_node_is_found(filled):
@@ -130,15 +155,16 @@ async def test_a_removed_node_is_found(filled):
     assert (status, summary["first_bad_index"]) == (1, 0)
 
 
-@pytest.mark.parametrize("index", [0, 100, 256, SIZE - 1])
-async def test_a_removed_entry_is_found(filled, index):
-    await filled.tamper(f"DELETE FROM entry WHERE index = {index}")
-    status, summary = await filled.verify()
-    assert (status, summary["first_bad_index"]) == (1, index), summary
+async def test_a_removed_entry_is_found(filled):
+    for index in (SIZE - 1, 256, 100, 0):
+        await filled.tamper(f"DELETE FROM entry WHERE index = {index}")
+        status, summary = await filled.verify()
+        assert (status, summary["first_bad_index"]) == (1, index), summary
 
 
 async def test_a_removed_entry_with_the_rest_moved_up_is_found(filled):
     await filled.tamper(
+        UNBOUND,
         "DELETE FROM entry WHERE index = 100",
         "UPDATE entry SET index = -index WHERE index > 100",
         "UPDATE entry SET index = -index - 1 WHERE index < 0",
@@ -149,10 +175,6 @@ async def test_a_removed_entry_with_the_rest_moved_up_is_found(filled):
 
 async def _roll_back(filled, size):
     """Cut the tail off everywhere in the database, so that it is a healthy, shorter log."""
-    from sqlalchemy import text
-
-    from services.audit import hashes
-
     async with filled.app.state.sessions() as session:
         frontier = await hashes.frontier_at(session, size)
         at = await session.scalar(
@@ -184,13 +206,10 @@ async def test_a_tail_cut_off_and_grown_again_is_found_and_never_signed(running)
     await _roll_back(running, 290)
     assert "tail is missing" in await running.refused()
     # Somebody appends past the service, as the service's own role could.
-    from services.audit import domain, operations
-
     async with running.app.state.sessions.begin() as session:
         before = await operations.head(session)
         forged = [domain.entry_of("matching", each) for each in events("matching", 1, 20)]
         assert await operations.append(session, before, forged)
-    assert "not those that were signed" in await running.refused() or True
     status, summary = await running.verify()
     assert (status, summary["first_bad_index"]) == (1, 290), summary
 
@@ -214,6 +233,7 @@ async def test_an_added_entry_is_found(filled):
 
 async def test_an_entry_added_in_the_middle_is_found(filled):
     await filled.tamper(
+        UNBOUND,
         "UPDATE entry SET index = -index WHERE index >= 100",
         "UPDATE entry SET index = -index + 1 WHERE index < 0",
         f"INSERT INTO entry (index, body, {UNTOUCHED_COLUMNS})"
@@ -227,9 +247,7 @@ async def test_an_entry_added_in_the_middle_is_found(filled):
 @pytest.mark.parametrize(("one", "other"), [(6, 7), (10, 11), (3, 299)])
 async def test_swapped_entries_are_found(filled, one, other):
     await filled.tamper(
-        f"UPDATE entry SET index = -1 WHERE index = {one}"
-        if False
-        else "ALTER TABLE entry DROP CONSTRAINT ck_entry_index_not_negative",
+        UNBOUND,
         f"UPDATE entry SET index = -1 WHERE index = {one}",
         f"UPDATE entry SET index = {one} WHERE index = {other}",
         f"UPDATE entry SET index = {other} WHERE index = -1",
@@ -239,7 +257,7 @@ async def test_swapped_entries_are_found(filled, one, other):
 
 
 async def test_a_changed_head_is_found_and_nothing_more_is_signed(filled):
-    await filled.tamper("UPDATE head SET frontier = set_byte(frontier, 0, get_byte(frontier, 0) # 1)")
+    await filled.tamper("UPDATE head SET frontier = set_byte(frontier, 0, 7)")
     assert "head" in await filled.refused()
     status, _ = await filled.verify()
     assert status == 1
@@ -261,6 +279,7 @@ async def test_nothing_is_said_of_a_log_that_does_not_answer(filled):
 
 async def test_a_log_under_another_key_is_bad(filled, tmp_path, start):
     async with start("another") as another:
+        await another.signed(0)
         shutil.copy(another.state_dir / "log.vkey", tmp_path / "other.vkey")
     status, _ = await filled.verify("--key", str(tmp_path / "other.vkey"), copy=False)
     assert status == 1
@@ -271,15 +290,9 @@ async def test_receipts_check_offline(filled, tmp_path):
     event_id = rows["data"][0]["event_id"]
     receipt = await filled.client.get(f"/v1/receipts/{event_id}")
     (tmp_path / "receipt").write_text(receipt.text)
-    proof = (
-        await filled.client.get("/v1/proofs/inclusion", params={"event_id": event_id})
-    ).json()
-    import base64
-
-    leaf = base64.b64decode(proof["leaf"]).hex()
-    from services.audit import verifier
-
+    proof = (await filled.client.get("/v1/proofs/inclusion", params={"event_id": event_id})).json()
+    leaf = base64.b64decode(proof["leaf"])
     key = verifier.Key.read(str(filled.state_dir / "log.vkey"))
     assert verifier.check_receipt(receipt.text, key) == SIZE
-    assert verifier.prove_inclusion(receipt.text, bytes.fromhex(leaf), key)
+    assert verifier.prove_inclusion(receipt.text, leaf, key)
     assert not verifier.prove_inclusion(receipt.text, bytes(32), key)

@@ -1,0 +1,145 @@
+"""What lies outside the database: the key, the copy, and the refusal to go on without them."""
+
+import stat
+
+import pytest
+
+from services.audit.domain import LogRefused
+from services.audit.merkle import Frontier, extend
+from services.audit.notes import VerifierKey, open_checkpoint
+from services.audit.state import StateDirectory
+from tests.audit.conftest import events
+
+
+async def test_the_key_is_made_once_and_only_its_owner_may_read_it(start):
+    async with start() as running:
+        await running.signed(0)
+        key = (running.state_dir / "log.key").read_bytes()
+        assert stat.S_IMODE((running.state_dir / "log.key").stat().st_mode) == 0o600
+        vkey = (await running.client.get("/v1/key")).text
+    async with start() as running:
+        await running.signed(0)
+        assert (running.state_dir / "log.key").read_bytes() == key
+        assert (await running.client.get("/v1/key")).text == vkey
+
+
+async def test_the_copy_is_what_is_published_and_the_leaves_are_under_it(running):
+    await running.fill(30)
+    note = await running.signed(30)
+    assert (running.state_dir / "checkpoint").read_text() == note
+    assert (running.state_dir / "checkpoints").read_text().endswith(note + "\n")
+    content = (running.state_dir / "leaves").read_bytes()
+    leaves = [content[at : at + 32] for at in range(0, len(content), 32)]
+    key = VerifierKey.parse((running.state_dir / "log.vkey").read_text())
+    assert extend(Frontier(), leaves)[0].root == open_checkpoint(note, key).root
+
+
+async def test_a_restart_goes_on(start):
+    async with start() as running:
+        await running.fill(270)
+    async with start() as running:
+        await running.signed(270)
+        await running.take_in("matching", events("matching", 1, 20))
+        await running.signed(290)
+        assert (await running.verify())[0] == 0
+
+
+async def test_death_between_the_copy_and_its_publication_is_healed(start):
+    async with start() as running:
+        await running.fill(40)
+        note = await running.signed(40)
+    async with start() as running:
+        # As if the last transaction had never been committed.
+        await running.tamper("DELETE FROM checkpoint WHERE size = 40")
+    async with start() as running:
+        assert await running.signed(40) == note
+        assert (await running.verify())[0] == 0
+
+
+async def test_death_before_the_copy_leaves_leaves_that_are_written_over(start):
+    async with start() as running:
+        await running.fill(40)
+    with (running.state_dir / "leaves").open("ab") as file:
+        file.write(b"x" * 50)
+    async with start() as running:
+        await running.take_in("matching", events("matching", 1, 5))
+        await running.signed(45)
+        assert (running.state_dir / "leaves").stat().st_size == 45 * 32
+        assert (await running.verify())[0] == 0
+
+
+async def test_lost_leaves_are_written_again(start):
+    async with start() as running:
+        await running.fill(40)
+    (running.state_dir / "leaves").unlink()
+    async with start() as running:
+        await running.take_in("matching", events("matching", 1, 5))
+        await running.signed(45)
+        assert (running.state_dir / "leaves").stat().st_size == 45 * 32
+
+
+async def test_a_cut_tail_is_not_written_on_but_still_read(start):
+    async with start() as running:
+        await running.fill(40)
+    async with start() as running:
+        await running.tamper(
+            "DELETE FROM entry WHERE index >= 33",
+            "DELETE FROM checkpoint WHERE size > 33",
+            "UPDATE head SET size = 33",
+        )
+    async with start() as running:
+        assert "log: " in await running.refused()
+        with pytest.raises(LogRefused):
+            await running.take_in("matching", events("matching", 1, 1))
+        assert (await running.client.get("/checkpoint")).status_code == 200
+        assert (await running.client.get("/tile/0/000.p/20")).status_code == 200
+
+
+async def test_another_history_is_not_written_on(start):
+    async with start() as running:
+        await running.fill(40)
+    async with start() as running:
+        await running.tamper("UPDATE entry SET body = set_byte(body, 60, 0) WHERE index = 3")
+    async with start() as running:
+        assert "not those that were signed" in await running.refused()
+
+
+async def test_a_database_restored_under_a_running_service_is_not_written_on(start):
+    async with start("old", state="one") as old:
+        await old.fill(10)
+    async with start("new", state="two") as new:
+        await new.fill(10)
+    # The state directory of one log with the database of another.
+    async with start("new", state="one") as mixed:
+        assert "not those that were signed" in await mixed.refused()
+
+
+async def test_a_lost_state_directory_is_not_replaced_by_a_new_key(start):
+    async with start() as running:
+        await running.fill(10)
+    async with start(state="empty") as running:
+        assert "key is missing" in await running.refused()
+        assert not (running.state_dir / "log.key").exists()
+    (running.state_dir.parent / "audit" / "checkpoint").unlink()
+    async with start() as running:
+        assert "no checkpoint" in await running.refused()
+
+
+def test_a_log_keeps_its_name(tmp_path):
+    StateDirectory(tmp_path, "one").signer(may_create=True)
+    with pytest.raises(LogRefused, match="never changes its name"):
+        StateDirectory(tmp_path, "two").signer(may_create=True)
+
+
+@pytest.mark.parametrize("file", ["log.key", "log.vkey", "checkpoint"])
+def test_damaged_files_are_named(tmp_path, file):
+    state = StateDirectory(tmp_path, "one")
+    signer = state.signer(may_create=True)
+    (tmp_path / file).write_bytes(b"\xffdamaged")
+
+    def open_all():
+        state.signer(may_create=True)
+        state.signed(signer.key)
+
+    with pytest.raises(LogRefused, match=file):
+        open_all()
