@@ -1,0 +1,249 @@
+"""A PostgreSQL server and the four services as real processes, killed and started one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+
+from deploy import databases, launch
+from deploy.postgres import Postgres, dies_with_parent, free_port
+from deploy.state import ROOT, State
+from deploy.supervisor import Program
+from shared.issuer import Issuer
+
+SERVICES = databases.SERVICES
+WAIT_S = 60.0
+LINES_SHOWN = 8
+POLL_S = 0.02
+
+# What a client that lost its database or its server may raise for a while.
+LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, httpx.TransportError)
+
+
+async def until(
+    condition: Callable[[], Awaitable[Any]],
+    what: str | Callable[[], str],
+    *,
+    timeout_s: float = WAIT_S,
+    every_s: float = POLL_S,
+) -> Any:
+    """Ask until the answer is true and return it; a lost connection is an answer of no."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with suppress(*LOST):
+            if found := await condition():
+                return found
+        if time.monotonic() > deadline:
+            raise AssertionError(
+                f"not within {timeout_s:.0f} s: {what if isinstance(what, str) else what()}"
+            )
+        await asyncio.sleep(every_s)
+
+
+class System:
+    """The platform as `make run` starts it, on ports and in a folder of its own.
+
+    durable  PostgreSQL keeps what it acknowledged even when it is killed
+    """
+
+    def __init__(self, *, durable: bool) -> None:
+        # Not pytest's own folder: as root the server's account could not enter it.
+        self.folder = Path(tempfile.mkdtemp(prefix="duijie-system-"))
+        self.folder.chmod(0o711)
+        self.state = State(self.folder / "state")
+        self.server = Postgres(self.folder / "postgres", port=free_port(), throwaway=not durable)
+        self.ports = {service: free_port() for service in SERVICES}
+        self.urls = {s: f"http://127.0.0.1:{port}" for s, port in self.ports.items()}
+        self.http = httpx.AsyncClient(timeout=30.0, trust_env=False)
+        self.kills: list[str] = []
+        self._programs: dict[str, Program] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._connections: dict[str, asyncpg.Connection] = {}
+
+    async def begin(self) -> None:
+        """Start everything; all services are ready afterwards."""
+        self.state.take()
+        self.issuer = Issuer(self.state.issuer)
+        self.server.start()
+        addresses = await asyncio.to_thread(
+            databases.set_up, self.server.url(), self.state.folder, private=True
+        )
+        launch.renew_service_tokens(self.state, self.issuer)
+        for service in SERVICES:
+            program = launch.program_of(self.state, service, self.ports, "/readyz")
+            self._programs[service] = launch.with_settings(
+                program, addresses[service], self.issuer, self.state, self.ports
+            )
+            self.start(service)
+        await self.all_ready()
+        self.state.announce(self.urls)
+
+    async def end(self) -> None:
+        """End every process, whatever state it is in, and delete the folder."""
+        try:
+            await self.http.aclose()
+            for connection in self._connections.values():
+                connection.terminate()
+        finally:
+            # By force: how they stop in order is the launcher's test.
+            for process in self._running.values():
+                process.kill()
+                process.wait()
+            self.server.stop()
+            self.state.release()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    # ---------------------------------------------------------------- services
+
+    def start(self, service: str, **settings: str) -> None:
+        """Start the service's process; it is ready some seconds later.
+
+        settings  in capitals and without the service's prefix, instead of the usual ones
+        """
+        program = self._programs[service]
+        assert service not in self._running, f"{service} runs already"
+        mine = {f"{service.upper()}_{name}": value for name, value in settings.items()}
+        with program.log.open("ab") as log, warnings.catch_warnings():
+            # Python 3.12 warns of forking beside threads; ours only sets a flag before the exec.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._running[service] = subprocess.Popen(
+                program.arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env={
+                    **program.environment,
+                    f"{service.upper()}_RATE_PER_MINUTE_MAX": "1000000",
+                    **mine,
+                    "PYTHONUNBUFFERED": "1",
+                },
+                preexec_fn=dies_with_parent(signal.SIGKILL),
+            )
+
+    def kill(self, service: str) -> None:
+        """SIGKILL: the process has no chance to finish anything."""
+        process = self._running.pop(service)
+        assert process.poll() is None, f"{service} had ended by itself:\n{self.said(service)}"
+        process.kill()
+        process.wait()
+        self.kills.append(service)
+
+    async def stop(self, service: str) -> None:
+        """Ask the process to end in order, and wait for it."""
+        process = self._running.pop(service)
+        process.terminate()
+        await asyncio.to_thread(process.wait, 15)
+
+    async def ready(self, service: str) -> bool:
+        process = self._running.get(service)
+        assert process is None or process.poll() is None, f"{service} ended:\n{self.said(service)}"
+        with suppress(httpx.TransportError):
+            answer = await self.http.get(f"{self.urls[service]}/readyz", timeout=5.0)
+            return answer.status_code == 200
+        return False
+
+    async def all_ready(self) -> None:
+        for service in SERVICES:
+
+            async def is_ready(service: str = service) -> bool:
+                return await self.ready(service)
+
+            await until(is_ready, lambda s=service: f"{s} ready\n{self.said(s)}", every_s=0.1)
+
+    def said(self, service: str) -> str:
+        """What the service's log says besides requests, for a failing test's message."""
+        lines = self.log_lines(service)
+        telling = [line[:600] for line in lines if '"logger": "access"' not in line]
+        return "\n".join([f"{service} said:", *telling[-LINES_SHOWN:]])
+
+    def log_lines(self, service: str) -> list[str]:
+        return self.state.log(service).read_text(errors="replace").splitlines()
+
+    # -------------------------------------------------------------- PostgreSQL
+
+    def kill_postgres(self) -> None:
+        """SIGKILL to the server; its children end when they notice."""
+        pid = self.server.pid
+        assert pid is not None, "PostgreSQL had ended by itself"
+        os.kill(pid, signal.SIGKILL)
+        self.server.stop()  # reaps the process and gives its lock back
+        self.kills.append("postgres")
+
+    def start_postgres(self) -> None:
+        """On the same port; the server recovers from its write-ahead log first."""
+        # On this thread: Linux ties a child's death signal to the thread that made it.
+        self.server.start()
+
+    async def kill_backend(self) -> None:
+        """SIGKILL to one connection's process: PostgreSQL cuts off everybody and recovers."""
+        pid = await self.fetchval(
+            "postgres",
+            "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            " AND pid <> pg_backend_pid() ORDER BY state = 'active' DESC, xact_start LIMIT 1",
+        )
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                self.kills.append("backend")
+
+    async def _connection(self, database: str) -> asyncpg.Connection:
+        name = database if database == "postgres" else f"duijie_{database}"
+        connection = self._connections.get(database)
+        if connection is None or connection.is_closed():
+            connection = await asyncpg.connect(self.server.url(name), timeout=5, command_timeout=30)
+            self._connections[database] = connection
+        return connection
+
+    async def fetch(self, database: str, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        """As the superuser, behind the service's back."""
+        return await (await self._connection(database)).fetch(sql, *arguments)
+
+    async def fetchval(self, database: str, sql: str, *arguments: Any) -> Any:
+        return await (await self._connection(database)).fetchval(sql, *arguments)
+
+    async def execute(self, database: str, sql: str) -> None:
+        await (await self._connection(database)).execute(sql)
+
+    # ----------------------------------------------------------------- callers
+
+    def token(
+        self,
+        role: str,
+        subject: str,
+        division: str | None = None,
+        org: UUID | str | None = None,
+    ) -> str:
+        return self.issuer.mint(role=role, subject=subject, division=division, org=org)
+
+    # ---------------------------------------------------------------- the log
+
+    async def verified(self) -> subprocess.CompletedProcess[str]:
+        """What the shipped verifier says of the log, as `make verify` runs it."""
+        return await asyncio.to_thread(self._verify)
+
+    def _verify(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "deploy.verify"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, "STATE_DIR": str(self.state.folder)},
+            timeout=60,
+        )
