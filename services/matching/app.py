@@ -1,11 +1,14 @@
 """Settings and wiring of the matching service."""
 
+import logging
+
 from fastapi import FastAPI
 from pydantic_settings import SettingsConfigDict
 
 from services.matching import following
 from services.matching.keys import SlipKey
 from services.matching.operations.allocations import fall_due
+from services.matching.policies import policies
 from services.matching.retrieval import Retrieval
 from services.matching.routes.allocations import router as allocations_router
 from services.matching.routes.matches import router as matches_router
@@ -34,9 +37,10 @@ class Settings(ServiceSettings):
     due_every_s: float = 1.0
 
 
-def create_app() -> FastAPI:
-    """The matching service, from its environment."""
-    settings = Settings()
+def create_app(settings: Settings | None = None) -> FastAPI:
+    settings = settings or Settings()
+    # A policy that is not whole must stop the start, not the first round.
+    policies()
     needs, donors, audit = (
         Client(url, settings.service_token_file)
         for url in (settings.needs_url, settings.donors_url, settings.audit_url)
@@ -55,6 +59,8 @@ def create_app() -> FastAPI:
         tasks=[Task("rounds", compute_rounds), Task("driver", Drive(donors, needs).run)],
         clients=[needs, donors, audit],
     )
+    # It tells at every start which processor features it looked for.
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
     app.state.retrieval = Retrieval()
     app.state.slip_key = SlipKey(settings.state_dir)
     app.state.log_url = (settings.log_url or settings.audit_url).rstrip("/")

@@ -215,8 +215,6 @@ def _empty_ivf(dimension: int, lists: int) -> Any:
 
 
 def _with_more_lists(old: Any, dimension: int) -> Any:
-    import faiss
-
     new = _empty_ivf(dimension, old.nlist * 2)
     for number in range(old.nlist):
         size = old.invlists.list_size(number)

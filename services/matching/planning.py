@@ -296,6 +296,7 @@ def _assign(
     lines = sorted({c.line for c in candidates}, key=lambda m: m.line_id.bytes)
     need_row = {need.need_id: row for row, need in enumerate(needs)}
     line_row = {line.line_id: row for row, line in enumerate(lines)}
+    tiers: dict[str, int] = {urgency: place for place, urgency in enumerate(policy.tiers)}
 
     def column(values: Sequence[int]) -> assignment.IntArray:
         return np.array(values, dtype=np.int64)
@@ -303,9 +304,8 @@ def _assign(
     solution = assignment.solve(
         assignment.Instance(
             required=column([n.remaining for n in needs]),
-            tier=column([policy.tiers.index(n.urgency) for n in needs]),  # type: ignore[arg-type]
-            # urgencies of the vocabulary, read as str available=column([m.available for m in
-            # lines]),
+            tier=column([tiers[n.urgency] for n in needs]),
+            available=column([m.available for m in lines]),
             lot=column([m.lot for m in lines]),
             need=column([need_row[c.need.need_id] for c in candidates]),
             line=column([line_row[c.line.line_id] for c in candidates]),

@@ -197,7 +197,7 @@ async def keep(session: AsyncSession, round_id: UUID, plan: Plan, at: datetime) 
             LineView.line_id.in_({p.line.line_id for p in plan.proposals})
         )
     )
-    names = dict(named.tuples().all())
+    names = {line_id: name for line_id, name in named}  # noqa: C416 - a Row is no pair to mypy
     rows = [
         {
             "id": uuid7(),

@@ -1,0 +1,90 @@
+"""From a published need to a confirmed and closed allocation, through all four services."""
+
+import asyncio
+
+
+async def test_a_need_is_matched_reserved_approved_delivered_and_confirmed(world):
+    [need] = await world.publish([{"quantity": 100}])
+    offer = await world.open_offer()
+    organization = world.of(offer["organization_id"])
+    [allocation] = await world.approved()
+    assert allocation["need_id"] == need
+    [allocation] = await world.reached(allocation["round_id"], "reserved")
+    assert allocation["due_at"] is not None
+    assert (allocation["line_movement"], allocation["need_movement"]) == ("reserved", "reserved")
+
+    await world.act(allocation, "acceptance", organization)
+    await world.act(allocation, "approval", world.county)
+
+    async def logged():
+        found = await world.get(f"/allocations/{allocation['id']}")
+        return found if found["approval_log_index"] is not None else None
+
+    found = await world.until(logged, "the approval is in the log")
+    receipt = await world.client.get(found["approval_receipt"])
+    assert receipt.text.startswith("c2sp.org/tlog-proof@v1")
+
+    slip = await world.act(allocation, "slip", world.county, status=201)
+    await world.act(allocation, "dispatch", organization)
+    await world.act(allocation, "delivery", organization)
+    wrong = await world.act(
+        allocation, "confirmation", organization, {"code": "0000-0000"}, status=403
+    )
+    assert wrong["code"] == "slip_wrong"
+    done = await world.act(allocation, "confirmation", organization, {"code": slip["code"]})
+    assert done["state"] == "confirmed"
+    [closed] = await world.reached(allocation["round_id"], "closed")
+    assert closed["line_movement"] in {"reserved", "dispatched", "delivered"}
+
+    async def carried():
+        [row] = await world.all_of(f"/allocations?need_id={need}")
+        return (row["line_movement"], row["need_movement"]) == ("delivered", "delivered")
+
+    await world.until(carried, "both ledgers know of the delivery")
+    await world.consistent()
+    told = await world.client.get(
+        f"{world.urls['matching']}/events", headers=world.token("service"), params={"limit": 2000}
+    )
+    assert [e["type"].removeprefix("matching.") for e in told.json()] == [
+        "round_started",
+        "round_computed",
+        "round_approved",
+        "allocation_proposed",
+        "allocation_reserved",
+        "allocation_accepted",
+        "allocation_approved",
+        "slip_issued",
+        "allocation_dispatched",
+        "allocation_delivered",
+        "allocation_confirmed",
+        "allocation_closed",
+    ]
+    assert {e["division"] for e in told.json()[3:]} == {"430224101000"}
+
+
+async def test_nothing_is_dispatched_before_the_approval_is_in_the_log(world):
+    await world.stop("audit")
+    await world.publish([{}])
+    offer = await world.open_offer()
+    organization = world.of(offer["organization_id"])
+    rows = await world.approved()
+    await world.reached(rows[0]["round_id"], "reserved")
+    mine = [r for r in rows if r["organization_id"] == offer["organization_id"]] or rows
+    allocation = mine[0]
+    organization = world.of(allocation["organization_id"])
+    await world.act(allocation, "acceptance", organization)
+    await world.act(allocation, "approval", world.county)
+    await asyncio.sleep(0.3)
+    refused = await world.act(allocation, "dispatch", organization, status=409)
+    assert refused["code"] == "approval_not_in_log"
+    await world.start("audit")
+
+    async def dispatched():
+        answer = await world.client.post(
+            f"{world.urls['matching']}/v1/allocations/{allocation['id']}/dispatch",
+            headers=organization,
+        )
+        return answer.status_code == 200
+
+    await world.until(dispatched, "dispatched once the log has it")
+    await world.consistent()
