@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
+import fcntl
 import importlib.util
 import json
 import os
@@ -22,41 +22,19 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-try:
-    import fcntl
-    import pwd
-except ImportError as error:  # Windows
-    raise SystemExit(
-        "The private PostgreSQL server needs a Unix system; "
-        "set DATABASE_URL to the address of a PostgreSQL 16 or later."
-    ) from error
+from deploy.housing import PostgresUnavailable as PostgresUnavailable
+from deploy.housing import enterable_binaries, enterable_folder, forget, server_account
 
 OLDEST_MAJOR = 16
 START_TIMEOUT_S = 60.0
-# Where binaries and data go when the server's account cannot enter the checkout.
-ELSEWHERE = Path("/var/tmp")  # noqa: S108 - survives a reboot; what we use in it is checked to be ours
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
-
-
-class PostgresUnavailable(Exception):
-    """The server cannot be had; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """An account of the operating system."""
-
-    uid: int
-    gid: int
 
 
 def find_binaries() -> Path:
@@ -84,40 +62,6 @@ def find_binaries() -> Path:
         f"No PostgreSQL {OLDEST_MAJOR} or later was found. Run `make setup`, or set PG_BINDIR to "
         "the folder of its programs, or DATABASE_URL to the address of a running server."
     )
-
-
-def server_account() -> Account | None:
-    """Return the account to run the server as; None means our own. PostgreSQL refuses root.
-
-    It needs a line in the password file: initdb looks its name up.
-    """
-    if os.geteuid() != 0:
-        return None
-    for name in (os.environ.get("PG_OS_USER"), "postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name) if name else None
-        except KeyError:
-            continue
-        if entry and entry.pw_uid:
-            return Account(entry.pw_uid, entry.pw_gid)
-    raise PostgresUnavailable(
-        "PostgreSQL does not run as root and neither postgres nor nobody is an account here. "
-        "Set PG_OS_USER to an unprivileged account, or DATABASE_URL to a running server."
-    )
-
-
-def may_enter(folder: Path, account: Account) -> bool:
-    """Whether the account may pass through every existing folder down to this one."""
-    folder = folder.resolve()
-    for step in (*reversed(folder.parents), folder):
-        try:
-            found = step.stat()
-        except FileNotFoundError:
-            return True
-        own, group = found.st_uid == account.uid, found.st_gid == account.gid
-        if not found.st_mode & (0o100 if own else 0o010 if group else 0o001):
-            return False
-    return True
 
 
 def dies_with_parent(sent: signal.Signals) -> Callable[[], None]:
@@ -149,8 +93,8 @@ class Postgres:
         self.throwaway = throwaway
         self.port = port
         self._fixed_port = bool(port)
-        self._binaries = _enterable_binaries(find_binaries(), self.account)
-        self.folder = _enterable_folder(folder.resolve(), self.account)
+        self._binaries = enterable_binaries(find_binaries(), self.account)
+        self.folder = enterable_folder(folder.resolve(), self.account)
         self._data = self.folder / "data"
         self._password = self.folder / "password"
         self._endpoint = self.folder / "endpoint.json"
@@ -364,77 +308,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _enterable_binaries(binaries: Path, account: Account | None) -> Path:
-    """Return the binaries, or a copy the account can reach when a folder above them is closed.
-
-    The user's folders are never opened up. The copy is shared by all servers of this machine's
-    root, and named after what it is a copy of.
-    """
-    if account is None or may_enter(binaries, account):
-        return binaries
-    install, package = binaries.parent, binaries.parent.parent
-    server = (binaries / "postgres").stat()
-    label = f"{binaries}|{server.st_size}|{server.st_mtime_ns}"
-    copy = ELSEWHERE / f"duijie-binaries-{hashlib.sha256(label.encode()).hexdigest()[:12]}"
-    if not copy.exists():
-        making = Path(tempfile.mkdtemp(prefix="duijie-making-", dir=ELSEWHERE))
-        shutil.copytree(install, making / package.name / install.name)
-        # The programs look for their libraries in ../../../<package>.libs
-        libraries = package.parent / f"{package.name}.libs"
-        if libraries.exists():
-            shutil.copytree(libraries, making / libraries.name)
-        making.chmod(0o755)
-        try:
-            making.rename(copy)
-        except OSError:  # another process was faster
-            shutil.rmtree(making)
-    found = copy.lstat()
-    if copy.is_symlink() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise PostgresUnavailable(f"{copy} is not ours; remove it, or set DATABASE_URL.")
-    return copy / package.name / install.name / "bin"
-
-
-def _enterable_folder(folder: Path, account: Account | None) -> Path:
-    """Create the folder and return it, or one outside when the account cannot reach it.
-
-    `elsewhere` in the folder then names the other place: data and keys of one checkout must
-    stay together, also when a checkout is deleted and made again under the same name.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if account is None:
-        return folder
-    if may_enter(folder.parent, account):
-        os.chown(folder, account.uid, account.gid)
-        return folder
-    pointer = folder / "elsewhere"
-    if pointer.exists() and (place := Path(pointer.read_text())).is_dir():
-        return place
-    place = Path(tempfile.mkdtemp(prefix="duijie-postgres-", dir=ELSEWHERE))
-    os.chown(place, account.uid, account.gid)
-    pointer.write_text(str(place))
-    return place
-
-
-def forget(folder: Path) -> None:
-    """Delete a stopped server's folder and the place outside that belongs to it.
-
-    Raises PostgresUnavailable while the server runs.
-    """
-    pointer = folder / "elsewhere"
-    places = [Path(pointer.read_text())] if pointer.exists() else []
-    for place in (*places, folder):
-        if not place.is_dir():
-            continue
-        with (place / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise PostgresUnavailable(
-                    f"The server in {place} is running; stop `make run` first."
-                ) from None
-            shutil.rmtree(place)
 
 
 if __name__ == "__main__":  # `make clean`

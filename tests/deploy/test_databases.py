@@ -13,9 +13,9 @@ from deploy.postgres import Postgres, PostgresUnavailable
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(module_folder):
     """A server of this module's own: roles are shared by all databases of a server."""
-    with Postgres(tmp_path_factory.mktemp("pg") / "pg", throwaway=True) as started:
+    with Postgres(module_folder / "pg", throwaway=True) as started:
         yield started
 
 

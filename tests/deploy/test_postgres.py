@@ -11,14 +11,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from deploy.postgres import (
-    Account,
-    Postgres,
-    PostgresUnavailable,
-    find_binaries,
-    forget,
-    may_enter,
-)
+from deploy.housing import Account, PostgresUnavailable, forget, may_enter
+from deploy.postgres import Postgres, find_binaries
 from deploy.state import ROOT
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another")
@@ -153,7 +147,7 @@ async def test_binaries_in_a_closed_folder_are_copied(folder, elsewhere, monkeyp
         (closed / part.name).symlink_to(part)
     closed_binaries = closed / package.name / find_binaries().relative_to(package)
     # Links lead out of the closed folder, so the check is told not to follow them.
-    monkeypatch.setattr("deploy.postgres.may_enter", lambda path, _: closed not in path.parents)
+    monkeypatch.setattr("deploy.housing.may_enter", lambda path, _: closed not in path.parents)
     monkeypatch.setenv("PG_BINDIR", str(closed_binaries))
     with Postgres(folder / "pg", throwaway=True) as server:
         assert await answer(server, "SELECT 1") == 1
