@@ -1,23 +1,15 @@
-"""`make emergency`: play the people of an emergency for what was imported, and check the log.
+"""The steps of a played emergency, through the public API."""
 
-With development tokens it plays the coordinator, the officers, the organizations and the
-institutions' representatives, each under a name of their own, so that every rule of who may do
-what holds. Everything goes through the public API. Run again it goes on where it was.
-"""
-
-import argparse
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from deploy.api import Api, ApiProblem
-from deploy.launch import StartErrors, running_platform
+from deploy.emergency.plan import Cast, Emergency
 from deploy.platform import Platform
-from deploy.proofs import ProofFailed, check_approval
+from deploy.proofs import check_approval
 from shared.vocabulary import divisions
 
 Json = dict[str, Any]
@@ -31,67 +23,8 @@ DRIVEN_S_MAX = 600.0
 ENDS = frozenset({"closed", "declined", "expired", "cancelled", "returned"})
 
 
-@dataclass(frozen=True)
-class Emergency:
-    """A named emergency: where, by which policy, and for how many days a daily rate is taken."""
-
-    policy: str
-    division: str
-    days: int
-    reason: str
-
-
-HUBEI_2020 = Emergency(
-    policy="emergency-hubei-2020",
-    division="420000000000",
-    days=10,
-    reason="2020年初湖北疫情应急：先发布后核实。Emergency in Hubei, early 2020: publish first.",
-)
-
-
 class NotDone(Exception):
     """The played emergency did not come to its end; the message says what to look at."""
-
-
-class Cast:
-    """The people played: one token each, minted when first needed."""
-
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
-        self._tokens: dict[tuple[str, str], str] = {}
-
-    @property
-    def coordinator(self) -> str:
-        return self._token("alliance_coordinator", "emergency-coordinator", divisions.ROOT)
-
-    @property
-    def approver(self) -> str:
-        """A second coordinator: who computes the round does not approve what comes of it."""
-        return self._token("alliance_coordinator", "emergency-approver", divisions.ROOT)
-
-    def officer(self, division: str) -> str:
-        """Of the level at which a need of this division is verified first."""
-        level = divisions.level(division)
-        roles = {"village": "village_committee", "township": "township_officer"}
-        role = roles.get(level, "county_officer" if level == "county" else "city_officer")
-        return self._token(role, f"emergency-officer-{division}", division)
-
-    def representative(self, division: str) -> str:
-        return self._token("village_officer", f"emergency-representative-{division}", division)
-
-    def organization(self, organization_id: str) -> str:
-        key = ("organization", organization_id)
-        if key not in self._tokens:
-            self._tokens[key] = self._platform.token(
-                "organization", f"emergency-organization-{organization_id}", org=organization_id
-            )
-        return self._tokens[key]
-
-    def _token(self, role: str, subject: str, division: str) -> str:
-        key = (role, subject)
-        if key not in self._tokens:
-            self._tokens[key] = self._platform.token(role, subject, division=division)
-        return self._tokens[key]
 
 
 class Play:
@@ -125,8 +58,8 @@ class Play:
         async for activation in self._needs.pages(
             "/v1/policy-activations", params={"division": emergency.division}
         ):
-            same_place = activation["division_code"] == emergency.division
-            if same_place and activation["policy"] == emergency.policy:
+            known = (activation["division_code"], activation["policy"], activation["valid_until"])
+            if known == (emergency.division, emergency.policy, None):
                 self._say(f"The policy {emergency.policy} is in force for {_place(emergency)}.")
                 return
         await self._needs.post(
@@ -393,32 +326,3 @@ async def _wait(ask: Callable[[], Any], seconds_max: float, otherwise: str) -> A
             return answer
     except TimeoutError:
         raise NotDone(f"After {seconds_max:.0f} s {otherwise}; see the services' logs.") from None
-
-
-async def play(emergency: Emergency, say: Say) -> int:
-    async with running_platform(say) as platform:
-        say(
-            f"An emergency is played, {emergency.policy}: what follows is done by nobody real, "
-            "with development tokens. 应急演练：以下操作均由开发令牌扮演，并非真实人员。"
-        )
-        return await Play(platform, emergency, say).run()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="make emergency", description=__doc__)
-    parser.add_argument(
-        "--days", type=int, default=HUBEI_2020.days, choices=range(1, 91), metavar="1-90",
-        help=f"days of a daily rate that are offered ({HUBEI_2020.days})",
-    )  # fmt: skip
-    days = parser.parse_args().days
-    emergency = Emergency(HUBEI_2020.policy, HUBEI_2020.division, days, HUBEI_2020.reason)
-    try:
-        asyncio.run(play(emergency, lambda line: print(line, flush=True)))
-    except (NotDone, ApiProblem, ProofFailed, *StartErrors) as error:
-        print(f"make emergency: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
