@@ -51,7 +51,8 @@ class KeyStore:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._kek = AESGCM(_secret(folder / "kek"))
         self._path = folder / "persons"
-        self._guard = threading.Lock()
+        self._writing = threading.Lock()
+        self._looking = threading.Lock()
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         sync_directory(folder)
         self._offsets: dict[bytes, int] = {}
@@ -83,11 +84,11 @@ class KeyStore:
 
     def get(self, person: UUID) -> bytes | None:
         """The person's key, None when there is none or it was destroyed."""
-        with self._guard:
-            offset = self._offset(person)
-            if offset is None:
-                return None
-            record = os.pread(self._file, _RECORD.size, offset)
+        offset = self._offset(person)
+        if offset is None:
+            return None
+        # From the file, not from memory: another process may have destroyed it.
+        record = os.pread(self._file, _RECORD.size, offset)
         _, nonce, wrapped = _RECORD.unpack(record)
         if nonce + wrapped == _DESTROYED:
             return None
@@ -124,19 +125,20 @@ class KeyStore:
 
     def _read_new(self) -> None:
         """Take up records appended since the last look, here or by another process."""
-        end = os.fstat(self._file).st_size // _RECORD.size * _RECORD.size
-        while self._read_to < end:
-            chunk = os.pread(
-                self._file, min(end - self._read_to, _RECORD.size * 4096), self._read_to
-            )
-            for at in range(0, len(chunk), _RECORD.size):
-                self._offsets[chunk[at : at + 16]] = self._read_to + at
-            self._read_to += len(chunk)
+        with self._looking:
+            end = os.fstat(self._file).st_size // _RECORD.size * _RECORD.size
+            while self._read_to < end:
+                wanted = min(end - self._read_to, _RECORD.size * 4096)
+                chunk = os.pread(self._file, wanted, self._read_to)
+                for at in range(0, len(chunk), _RECORD.size):
+                    self._offsets[chunk[at : at + 16]] = self._read_to + at
+                self._read_to += len(chunk)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        # The file lock keeps other processes out, the guard other threads of this one.
-        with self._guard:
+        # The file lock keeps other processes out, the other lock other threads of this one.
+        # Readers take neither: they must not wait for somebody's fsync.
+        with self._writing:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
                 yield

@@ -81,7 +81,7 @@ _CHINESE_DIGITS = dict(zip("〇零一二三四五六七八九", "00123456789", s
 def _fold(character: str) -> str:
     """What is compared in the place of a character: none, one or several."""
     plain = ""
-    for folded in unicodedata.normalize("NFKC", character):
+    for folded in unicodedata.normalize("NFKC", character).casefold():
         # Invisible characters (zero-width space, soft hyphen …) only serve to hide.
         if unicodedata.category(folded) != "Cf":
             digit = unicodedata.decimal(folded, None)
@@ -109,12 +109,27 @@ class _Folded:
         return sum(map(str.isdigit, self.text)) >= _DIGITS_MIN
 
     @cached_property
-    def runs(self) -> list["_Run"]:
-        return [_Run(match) for match in _DIGIT_RUN.finditer(self.text)]
+    def closed_up(self) -> tuple[str, list[int]]:
+        """The text without gaps within words, and where each character of it stands."""
+        at = [i for i, character in enumerate(self.text) if character not in _GAPS]
+        return "".join(self.text[i] for i in at), at
 
+    @cached_property
+    def runs(self) -> list["_Run"]:
+        return [
+            _Run(match)
+            for match in _DIGIT_RUN.finditer(self.text)
+            if match.end() - match.start() >= _RUN_MIN
+        ]
+
+
+# Spaces and dots between the characters of a name hide nothing: 李 小明, 阿卜杜拉·买买提.
+_GAPS = frozenset(" \t·•.-")
 
 # The shortest thing that is looked for: an announced number.
 _DIGITS_MIN = 6
+# The shortest thing that is looked for in runs: a mobile number.
+_RUN_MIN = 11
 
 # Digits with at most two separators between neighbours. No slash and no comma: 1860/1870 are two
 # things, 1,280,000 is a price.
@@ -231,15 +246,19 @@ def _landlines(folded: _Folded) -> _Found:
 
 
 def _names(folded: _Folded, own_name: str) -> Iterator[tuple[int, int]]:
-    name = "".join(c for c in unicodedata.normalize("NFKC", own_name).casefold() if c.isalnum())
+    # Read as the text was: Chinese numerals occur in names, and were read as digits there.
+    name = "".join(_fold(c) for c in own_name if c.isalnum())
     if len(name) < 2:  # a surname alone names half a village
         return
-    # Spaces and dots between the characters hide nothing: 李 小明, 阿卜杜拉·买买提.
-    gap = r"[\s·•.\-]{0,2}"
-    pattern = gap.join(re.escape(c) for c in name)
-    if name.isascii():
-        pattern = rf"(?<![a-z]){pattern}(?![a-z])"
-    # Chinese numerals were read as digits above; the name must be read the same way.
-    pattern = "".join(_CHINESE_DIGITS.get(c, c) for c in pattern)
-    for match in re.finditer(pattern, folded.text, re.IGNORECASE):
-        yield match.start(), match.end()
+    text, at = folded.closed_up
+    # Searched for, not compiled: a name must not stay behind in a cache of patterns.
+    begin = text.find(name)
+    while begin >= 0:
+        first, last = at[begin], at[begin + len(name) - 1]
+        if not (name.isascii() and _is_inside_word(folded.text, first, last)):
+            yield first, last + 1
+        begin = text.find(name, begin + 1)
+
+
+def _is_inside_word(text: str, first: int, last: int) -> bool:
+    return text[max(0, first - 1) : first].isalpha() or text[last + 1 : last + 2].isalpha()

@@ -27,6 +27,7 @@ from tests.needs.builders import (
 )
 
 MakeToken = Callable[..., dict[str, str]]
+Row = dict[str, Any]
 
 
 def settings_of(database_url: str, issuer: Issuer, folder: Path) -> Settings:

@@ -5,15 +5,15 @@ from uuid import uuid4
 
 import pytest
 
-from tests.needs.conftest import People
+from tests.needs.conftest import People, Row
 
 
 @pytest.fixture
-async def need(people: People) -> dict:
+async def need(people: People) -> Row:
     return await people.need(await people.hospital(), urgency="life_threatening", quantity=100)
 
 
-async def test_a_quantity_moves_from_reserved_to_delivered(people: People, need: dict):
+async def test_a_quantity_moves_from_reserved_to_delivered(people: People, need: Row):
     allocation = uuid4()
     assert (await people.put(need["id"], allocation, 40))["need_remaining"] == 60
     await people.put(need["id"], allocation, 40, "dispatched")
@@ -29,21 +29,21 @@ async def test_a_quantity_moves_from_reserved_to_delivered(people: People, need:
     ]
 
 
-async def test_never_more_than_is_required(people: People, need: dict):
+async def test_never_more_than_is_required(people: People, need: Row):
     await people.put(need["id"], uuid4(), 70)
     refused = await people.put(need["id"], uuid4(), 31, expect=409)
     assert refused["code"] == "need_exceeded"
     await people.put(need["id"], uuid4(), 30)
 
 
-async def test_the_same_put_again_changes_nothing_and_tells_nobody(people: People, need: dict):
+async def test_the_same_put_again_changes_nothing_and_tells_nobody(people: People, need: Row):
     allocation = uuid4()
     first = await people.put(need["id"], allocation, 10)
     assert await people.put(need["id"], allocation, 10) == first
     assert (await people.types_of(need["id"])).count("commitment_moved") == 1
 
 
-async def test_a_move_backward_is_refused(people: People, need: dict):
+async def test_a_move_backward_is_refused(people: People, need: Row):
     allocation = uuid4()
     await people.put(need["id"], allocation, 10)
     await people.put(need["id"], allocation, 10, "dispatched")
@@ -75,7 +75,7 @@ async def test_only_a_published_need_is_reserved_for_but_what_is_held_may_move(
     await people.put(need["id"], held, 10, "returned")
 
 
-async def test_all_delivered_closes_and_a_return_opens_again(people: People, need: dict):
+async def test_all_delivered_closes_and_a_return_opens_again(people: People, need: Row):
     allocation = uuid4()
     for state in ("reserved", "dispatched", "delivered"):
         await people.put(need["id"], allocation, 100, state)
@@ -87,7 +87,7 @@ async def test_all_delivered_closes_and_a_return_opens_again(people: People, nee
     assert (await people.types_of(need["id"]))[-1] == "need_published"
 
 
-async def test_a_batch_applies_some_and_refuses_others(people: People, need: dict):
+async def test_a_batch_applies_some_and_refuses_others(people: People, need: Row):
     a, b, c, d = [str(uuid4()) for _ in range(4)]
     items = [
         {"need_id": need["id"], "allocation_id": a, "quantity": 60, "state": "reserved"},
@@ -112,7 +112,7 @@ async def test_a_batch_applies_some_and_refuses_others(people: People, need: dic
     assert held == {a: "dispatched", d: "reserved"}
 
 
-async def test_32_clients_at_once_never_exceed_the_need(people: People, need: dict):
+async def test_32_clients_at_once_never_exceed_the_need(people: People, need: Row):
     async def reserve(quantity: int) -> int:
         answer = await people.client.put(
             f"/v1/needs/{need['id']}/commitments/{uuid4()}",
@@ -127,7 +127,7 @@ async def test_32_clients_at_once_never_exceed_the_need(people: People, need: di
     assert (await people.get(f"/needs/{need['id']}"))["reserved"] == 98
 
 
-async def test_32_repeats_of_one_reservation_at_once_hold_it_once(people: People, need: dict):
+async def test_32_repeats_of_one_reservation_at_once_hold_it_once(people: People, need: Row):
     allocation = uuid4()
     answers = await asyncio.gather(*(people.put(need["id"], allocation, 9) for _ in range(32)))
     assert {answer["need_remaining"] for answer in answers} == {91}
@@ -150,13 +150,13 @@ async def test_batches_in_opposite_order_do_not_wait_for_each_other_for_ever(peo
         assert (await people.get(f"/needs/{need_id}"))["reserved"] == 8
 
 
-async def test_only_services_commit(people: People, need: dict):
+async def test_only_services_commit(people: People, need: Row):
     body = {"quantity": 1, "state": "reserved"}
     path = f"/needs/{need['id']}/commitments/{uuid4()}"
     await people.call("PUT", path, people.coordinator, body, 403)
     await people.call("PUT", path, None, body, 401)
 
 
-async def test_the_database_refuses_more_than_required(people: People, need: dict):
+async def test_the_database_refuses_more_than_required(people: People, need: Row):
     with pytest.raises(Exception, match="held_within_required"):
         await people.sql("UPDATE need SET reserved = 101 WHERE id = :id", id=need["id"])

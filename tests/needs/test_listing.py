@@ -12,7 +12,7 @@ from services.needs.app import create_app
 from services.needs.searching import query, vector
 from shared.issuer import Issuer
 from tests.needs.builders import COUNTY, OTHER_COUNTY, VILLAGE, a_need
-from tests.needs.conftest import MakeToken, People, settings_of
+from tests.needs.conftest import MakeToken, People, Row, settings_of
 
 ITEMS = [
     ("mask_surgical", "医用外科口罩", "Surgical masks, blue"),
@@ -95,7 +95,7 @@ async def ids(people: People, **filters: str) -> set[str]:
         ({"q": "口罩", "division": OTHER_COUNTY, "category": "medical_care"}, 1),
     ],
 )
-async def test_filters_and_search(people: People, listed: dict, filters: dict, count: int):
+async def test_filters_and_search(people: People, listed: Row, filters: Row, count: int):
     assert len(await ids(people, **filters)) == count
 
 
@@ -125,7 +125,7 @@ async def test_a_cursor_that_is_not_ours_is_refused(people: People, cursor: str)
 @pytest.mark.parametrize(
     "path", ["/needs?limit=50", "/needs?q=口罩&limit=50", "/notices", "/policy-activations"]
 )
-async def test_a_public_list_is_one_query(app: FastAPI, people: People, listed: dict, path: str):
+async def test_a_public_list_is_one_query(app: FastAPI, people: People, listed: Row, path: str):
     statements: list[str] = []
 
     def count(_conn, _cursor, statement, *_rest) -> None:

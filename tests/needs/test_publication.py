@@ -6,22 +6,22 @@ import pytest
 
 from shared.db import now
 from tests.needs.builders import CITY, COUNTY, VILLAGE, once
-from tests.needs.conftest import MakeToken, People
+from tests.needs.conftest import MakeToken, People, Row
 
 
 @pytest.fixture
-async def urgent(people: People) -> dict:
+async def urgent(people: People) -> Row:
     """A hospital's need that threatens life: published first."""
     return await people.need(await people.hospital(), urgency="life_threatening")
 
 
-async def noticed(people: People) -> dict:
+async def noticed(people: People) -> Row:
     need = await people.need()
     await people.pass_all(need["id"])
     return await people.detail(need["id"])
 
 
-async def object_to(people: People, need_id: str, reason: str = "该户已有两辆货车") -> dict:
+async def object_to(people: People, need_id: str, reason: str = "该户已有两辆货车") -> Row:
     return dict(await people.post(f"/needs/{need_id}/objections", None, {"reason": reason}, 201))
 
 
@@ -91,13 +91,13 @@ async def test_an_overdue_review_suspends_and_a_late_one_takes_it_up_again(
     ]
 
 
-async def test_a_need_published_first_can_be_rejected_by_a_level(people: People, urgent: dict):
+async def test_a_need_published_first_can_be_rejected_by_a_level(people: People, urgent: Row):
     decided = await people.decide(urgent["id"], people.county, "rejected", "数量不实")
     assert decided["state"] == "rejected"
     await people.get(f"/needs/{urgent['id']}", expect=404)
 
 
-async def test_a_returned_need_is_not_published_first_a_second_time(people: People, urgent: dict):
+async def test_a_returned_need_is_not_published_first_a_second_time(people: People, urgent: Row):
     await people.decide(urgent["id"], people.county, "returned", "请补充型号")
     again = await people.post(f"/needs/{urgent['id']}/submission", people.clerk)
     assert (again["state"], again["publish_first"]) == ("submitted", False)
@@ -181,7 +181,7 @@ async def test_the_chain_that_passed_it_decides_no_objection(people: People, tok
     await people.post(path, token("city_officer", subject="above", division=CITY), body, 200)
 
 
-async def test_an_objection_suspends_a_need_published_first_as_well(people: People, urgent: dict):
+async def test_an_objection_suspends_a_need_published_first_as_well(people: People, urgent: Row):
     objection = await object_to(people, urgent["id"])
     assert (await people.detail(urgent["id"]))["state"] == "suspended"
     assert (await people.decide(urgent["id"], people.county))["state"] == "suspended"

@@ -155,6 +155,8 @@ async def _insert(session: AsyncSession, rows: list[dict[str, Any]]) -> set[UUID
     """Insert applicants; a person who is registered already is left out, whoever was first."""
     if not rows:
         return set()
+    # In one order, so that two batches with the same persons cannot wait for each other.
+    rows.sort(key=lambda row: row["id_number_index"] or b"")
     statement = (
         pg_insert(tables.Applicant)
         .on_conflict_do_nothing(constraint="applicant_person_once")

@@ -9,7 +9,7 @@ from services.needs import contract, tables
 from services.needs.domain import errors
 from services.needs.operations import applicants
 from services.needs.routes.callers import Enterer, Insider, Keeper, Reader
-from services.needs.routes.items import item_of, single
+from services.needs.routes.items import KNOWN_KEY, item_of, single
 from shared.db import Reading, Transaction, now
 from shared.errors import responses
 from shared.idempotency import IdempotencyKeyMissing, IdempotencyKeyReused, Once, RequestInFlight
@@ -27,7 +27,8 @@ Purpose = Annotated[
     "/applicants",
     status_code=201,
     response_model=contract.ApplicantRead,
-    responses=responses(
+    responses=KNOWN_KEY
+    | responses(
         *_ONCE,
         errors.OutsideDivision,
         errors.ApplicantExists,
@@ -42,12 +43,14 @@ async def register_applicant(
     keeper: Keeper,
     session: Transaction,
     once: Once,
+    response: Response,
     body: contract.ApplicantCreate,
 ) -> contract.ApplicantRead:
     """Register what needs are for; a key that is known answers what is there."""
-    made = single(await applicants.register(session, keeper, caller, [body], now()))
+    made, status = single(await applicants.register(session, keeper, caller, [body], now()))
+    response.status_code = status
     applicant = await applicants.read(session, caller, made)
-    return await once.remember(201, _render(applicant))
+    return await once.remember(status, _render(applicant))
 
 
 @router.post(

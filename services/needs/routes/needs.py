@@ -8,7 +8,7 @@ from services.needs import contract, queries
 from services.needs.domain import errors
 from services.needs.operations import decisions, needs
 from services.needs.routes.callers import Enterer, IfMatch, Keeper, Verifier, etag, version_of
-from services.needs.routes.items import item_of, single
+from services.needs.routes.items import KNOWN_KEY, item_of, single
 from shared.callers import Caller
 from shared.db import Transaction, now
 from shared.errors import PreconditionFailed, PreconditionRequired, ServiceError, responses
@@ -39,7 +39,8 @@ async def _detail(
     "/needs",
     status_code=201,
     response_model=contract.NeedDetail,
-    responses=responses(*_ONCE, *_CONTENT, errors.ApplicantNotFound, errors.OutsideDivision),
+    responses=KNOWN_KEY
+    | responses(*_ONCE, *_CONTENT, errors.ApplicantNotFound, errors.OutsideDivision),
 )
 async def enter_need(
     caller: Enterer,
@@ -50,8 +51,9 @@ async def enter_need(
     body: contract.NeedCreate,
 ) -> contract.NeedDetail:
     """Enter a need for an applicant; a key that is known answers what is there."""
-    need_id = single(await needs.enter(session, keeper, caller, [body], now()))
-    return await once.remember(201, await _detail(session, caller, response, need_id))
+    need_id, status = single(await needs.enter(session, keeper, caller, [body], now()))
+    response.status_code = status
+    return await once.remember(status, await _detail(session, caller, response, need_id))
 
 
 @router.post("/need-batches", response_model=contract.BatchResult, responses=responses(*_ONCE))
