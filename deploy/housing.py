@@ -6,21 +6,14 @@ nobody's folders are opened up for it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import pwd
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-
-try:
-    import fcntl
-    import pwd
-except ImportError as error:  # Windows
-    raise SystemExit(
-        "The private PostgreSQL server needs a Unix system; "
-        "set DATABASE_URL to the address of a PostgreSQL 16 or later."
-    ) from error
 
 # Where binaries and data go when the server's account cannot enter the checkout.
 ELSEWHERE = Path("/var/tmp")  # noqa: S108 - survives a reboot; what we use in it is checked to be ours
