@@ -53,9 +53,7 @@ async def test_a_move_backward_is_refused(people: People, need: Row):
     assert refused["code"] == "commitment_differs"
 
 
-async def test_a_release_that_comes_first_shuts_out_the_late_reservation(
-    people: People, need: dict
-):
+async def test_a_release_that_comes_first_shuts_out_the_late_reservation(people: People, need: Row):
     allocation = uuid4()
     await people.put(need["id"], allocation, 10, "released")
     refused = await people.put(need["id"], allocation, 10, "reserved", expect=409)
@@ -64,7 +62,7 @@ async def test_a_release_that_comes_first_shuts_out_the_late_reservation(
 
 
 async def test_only_a_published_need_is_reserved_for_but_what_is_held_may_move(
-    people: People, need: dict
+    people: People, need: Row
 ):
     held = uuid4()
     await people.put(need["id"], held, 10)

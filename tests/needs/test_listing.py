@@ -100,7 +100,7 @@ async def test_filters_and_search(people: People, listed: Row, filters: Row, cou
 
 
 async def test_pages_are_complete_without_repeats_while_needs_are_added(
-    people: People, listed: dict
+    people: People, listed: Row
 ):
     hospital = await people.hospital(division_code=OTHER_COUNTY)
     seen: list[str] = []

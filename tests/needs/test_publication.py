@@ -51,7 +51,7 @@ async def test_the_notice_board_masks_the_applicant(people: People):
 
 
 async def test_what_threatens_life_is_published_first_and_verified_afterwards(
-    people: People, urgent: dict
+    people: People, urgent: Row
 ):
     assert (urgent["state"], urgent["publish_first"], urgent["next_level"]) == (
         "published",
@@ -73,7 +73,7 @@ async def test_what_threatens_life_is_published_first_and_verified_afterwards(
 
 
 async def test_an_overdue_review_suspends_and_a_late_one_takes_it_up_again(
-    people: People, urgent: dict
+    people: People, urgent: Row
 ):
     due_at = datetime.fromisoformat(urgent["review_due_at"])
     await people.suspend_overdue(due_at - timedelta(seconds=1))
