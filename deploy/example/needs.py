@@ -21,7 +21,12 @@ _LIFE_THREATENING_CLASSES = frozenset(
     {"tents", "temporary_shelter", "emergency_food", "treatment_costs", "mask_respirator",
      "protective_clothing", "relief_quilts"}
 )  # fmt: skip
-# Units of the templates that the need is entered in; the services convert.
+# Asked for by households with somebody in school or small, so of two members at least.
+_OF_FAMILIES = frozenset(
+    {"school_fees", "scholarships", "school_supplies", "computers", "tutoring_hours",
+     "childcare_hours", "group_activity_seats"}
+)  # fmt: skip
+# The services give the ids; see create_body.
 _NO_ID = UUID(int=0)
 
 
@@ -120,12 +125,17 @@ def _draw(
             for t in templates()
             if applicant.kind in t.applicants
             and (applicant.external_key, t.item_class) not in asked
+            and not (_lives_alone(applicant) and t.item_class in _OF_FAMILIES)
         ]
         weights = [t.weight * (4 if t.causes & _causes(applicant) else 1) for t in open_to]
         template = chance.choices(open_to, weights=weights)[0]
         asked.add((applicant.external_key, template.item_class))
         drawn.append((applicant, template))
     return drawn
+
+
+def _lives_alone(applicant: ApplicantCreate) -> bool:
+    return applicant.household is not None and applicant.household.members == 1
 
 
 def _causes(applicant: ApplicantCreate) -> set[str]:
