@@ -61,6 +61,7 @@ def make_engine(url: str, *, pool_size: int = 10, statement_timeout_s: int = 30)
         max_overflow=pool_size,
         pool_timeout=10,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error's text goes to the log, which holds no personal data
         connect_args={
             "timeout": 10,
             "server_settings": {

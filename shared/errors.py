@@ -4,6 +4,7 @@ SPEC: RFC 9457 (problem details). `code` is stable and documented, `detail` is f
 """
 
 import logging
+import re
 from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request, Response
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from shared.logs import current_trace_id
+from shared.logs import current_trace_id, logged_path
 
 log = logging.getLogger(__name__)
 
@@ -190,8 +191,7 @@ def add_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
         # What was sent is never repeated: it may hold personal data.
         places = [
-            Place(loc=list(e["loc"]), msg=str(e["msg"]), type=str(e["type"]))
-            for e in error.errors()[:50]
+            Place(loc=_loc(e), msg=str(e["msg"]), type=str(e["type"])) for e in error.errors()[:50]
         ]
         return problem(
             422, "Invalid content", "invalid_content", "The request is not valid.", places
@@ -207,7 +207,8 @@ def add_error_handlers(app: FastAPI) -> None:
         return problem(error.status_code, title, code, title, headers=headers)
 
     async def bug(request: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected error", exc_info=error, extra={"path": request.url.path})
+        path = logged_path(request.url.path)
+        log.error("unexpected error", exc_info=error, extra={"path": path})
         return problem(
             500, "Internal error", "internal_error", "Something went wrong; give us the trace_id."
         )
@@ -219,6 +220,15 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, bug)
 
 
+def _loc(error: Any) -> list[str | int]:
+    """Where it is; an unknown field is named only if its name can be one."""
+    loc = list(error["loc"])
+    if error["type"] == "extra_forbidden" and not _FIELD_NAME.fullmatch(str(loc[-1])):
+        loc[-1] = "(unknown)"
+    return loc
+
+
+_FIELD_NAME = re.compile(r"[A-Za-z_-]{1,40}[0-9]{0,3}")
 _HTTP_CODES = {
     400: "bad_request",
     404: "route_not_found",

@@ -4,12 +4,14 @@ import asyncio
 import json
 import time
 from typing import Any
+from uuid import UUID
 
 import httpx
 import jwt
 import pytest
 
 from shared.issuer import Issuer
+from shared.logs import logged_path
 from tests.shared.sample import make_app
 
 
@@ -68,6 +70,13 @@ async def test_invalid_content_names_the_place_and_repeats_nothing(client, maker
     problem = answer.json()
     assert problem["code"] == "invalid_content"
     assert all(set(place) == {"loc", "msg", "type"} for place in problem["errors"])
+
+
+async def test_an_unknown_field_is_named_only_if_its_name_can_be_one(client, maker):
+    body = {**a_thing(), "extra": 1, "430224194804039577": 1, "张三丰": 1}
+    answer = await client.post("/v1/things", json=body, headers={**maker, "Idempotency-Key": "1"})
+    named = [place["loc"] for place in answer.json()["errors"]]
+    assert named == [["body", "extra"], ["body", "(unknown)"], ["body", "(unknown)"]]
 
 
 async def test_a_body_over_the_limit_is_refused(client, maker):
@@ -243,6 +252,21 @@ async def test_who_asks_too_often_waits_and_others_do_not(sample_url, issuer, ma
             assert answers[-1].json()["code"] == "too_many_requests"
             assert (await client.get("/v1/things", headers=maker)).status_code == 200
             assert (await client.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "logged"),
+    [
+        ("/v1/need-batches", "/v1/need-batches"),
+        ("/tile/0/x001/067.p/8", "/tile/0/x001/067.p/8"),
+        (f"/v1/things/{UUID(int=1)}/parts", f"/v1/things/{UUID(int=1)}/parts"),
+        ("/v1/things/13800000000/parts", "/v1/things/*/parts"),
+        ("/v1/things/张三丰", "/v1/things/*"),
+        ("/v1/things/43022419480403957X", "/v1/things/*"),
+    ],
+)
+def test_a_logged_path_keeps_ids_and_no_number_or_name(path, logged):
+    assert logged_path(path) == logged
 
 
 async def test_logs_are_json_with_the_trace_and_without_the_query(client, capfd):

@@ -119,9 +119,9 @@ async def test_no_route_shows_a_personal_value_to_any_role(system, people, watch
             assert not watch.seen(_text(answer)), (role, route, answer.url)
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "supervisor"])
 async def test_personal_data_is_refused_to_whom_it_does_not_concern(system, people, watch, role):
-    """Without the scope anywhere; with it, in another division."""
+    """Without the scope anywhere; with it, in another division; a supervisor may everywhere."""
     entitled = "needs:read" in ROLES[role]
     division = ELSEWHERE if entitled else COUNTY
     person = Person(system, role, f"stranger-{role}", division)
@@ -221,7 +221,7 @@ async def test_no_line_of_any_log_file_holds_a_personal_value(system, people, pu
 
 async def _walk(system: System, token: str | None) -> AsyncIterator[tuple[Route, httpx.Response]]:
     """Every GET route that may be asked for, with every combination of known ids."""
-    known = await _known_ids(system)
+    known = await _known_ids(system, IDS_MAX if token is None else 3)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     for route in all_routes():
         if route.method != "GET" or (token is None and route.scopes):
@@ -242,7 +242,7 @@ async def _walk(system: System, token: str | None) -> AsyncIterator[tuple[Route,
             yield route, answer
 
 
-async def _known_ids(system: System) -> dict[str, list[str]]:
+async def _known_ids(system: System, ids_max: int) -> dict[str, list[str]]:
     known = {
         "path": ["000"],
         "level": ["0"],
@@ -259,7 +259,7 @@ async def _known_ids(system: System) -> dict[str, list[str]]:
         ("allocation_id", "matching", "SELECT id FROM allocation"),
         ("event_id", "audit", "SELECT key FROM entry"),
     ):
-        rows = await system.fetch(service, f"{sql} ORDER BY 1 DESC LIMIT {IDS_MAX}")
+        rows = await system.fetch(service, f"{sql} ORDER BY 1 DESC LIMIT {ids_max}")
         known[name] = [str(row[0]) for row in rows]
         assert known[name], name
     return known
