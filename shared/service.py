@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -140,6 +143,7 @@ async def _background(
     app.state.reading_sessions = async_sessionmaker(reading, expire_on_commit=False)
     app.state.sequencer = sequencer
     app.state.stopping = asyncio.Event()
+    restore = _hear_the_end(app.state.stopping)
 
     def wake(session: Session) -> None:
         if session.info.pop(EMITTED, False):
@@ -158,12 +162,40 @@ async def _background(
         yield
     finally:
         app.state.stopping.set()
+        restore()
         for job in running:
             job.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         for client in clients:
             await client.aclose()
         await engine.dispose()
+
+
+def _hear_the_end(stopping: asyncio.Event) -> Callable[[], None]:
+    """Set `stopping` at SIGTERM already; return what puts the former handler back.
+
+    The server ends the application only when all answers are given: a long poll that does not
+    hear of the end would hold it up and be cut off.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    loop = asyncio.get_running_loop()
+    former = signal.getsignal(signal.SIGTERM)
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stopping.set)
+        if callable(former):
+            former(number, frame)
+        else:
+            signal.signal(number, former)
+            signal.raise_signal(number)
+
+    def restore() -> None:
+        if signal.getsignal(signal.SIGTERM) is hear:
+            signal.signal(signal.SIGTERM, former)
+
+    signal.signal(signal.SIGTERM, hear)
+    return restore
 
 
 def _bound(function: Callable[..., Awaitable[None]], *arguments: Any) -> Any:

@@ -53,8 +53,8 @@ def feed_router(source: str) -> APIRouter:
             left_s = until - time.monotonic()
             if rows or left_s <= 0 or request.app.state.stopping.is_set():
                 break
-            # A notice that came between the read and the wait is caught by the short turn.
-            await request.app.state.sequencer.moved(min(left_s, 1.0))
+            # A notice that came between the read and the wait or the end of the service is caught by the short turn.
+            await request.app.state.sequencer.moved(min(left_s, 0.5))
         return Response(
             b"[" + b",".join(_render(source, row) for row in rows) + b"]",
             media_type=BATCH_MEDIA_TYPE,
