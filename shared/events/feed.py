@@ -53,7 +53,7 @@ def feed_router(source: str) -> APIRouter:
             left_s = until - time.monotonic()
             if rows or left_s <= 0 or request.app.state.stopping.is_set():
                 break
-            # A notice that came between the read and the wait or the end of the service is caught by the short turn.
+            # Short turns: a notice may come between the read and the wait, and so may the end.
             await request.app.state.sequencer.moved(min(left_s, 0.5))
         return Response(
             b"[" + b",".join(_render(source, row) for row in rows) + b"]",
