@@ -90,7 +90,9 @@ async def take_in(
 
 async def head(session: AsyncSession) -> Frontier:
     """Size and frontier as they are stored; raises LogRefused when they do not fit each other."""
-    row = (await session.execute(_HEAD)).one()
+    row = (await session.execute(_HEAD)).one_or_none()
+    if row is None:
+        raise domain.LogRefused("The stored head of the log is missing.")
     try:
         return Frontier.from_bytes(row.size, row.frontier)
     except ValueError as error:

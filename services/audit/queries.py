@@ -16,6 +16,7 @@ from services.audit.domain import (
     EntriesMissing,
     EntryNotFound,
     EntryNotSigned,
+    LogRefused,
     SizesOutOfRange,
     TileNotFound,
     contiguous,
@@ -140,7 +141,11 @@ async def columns(session: AsyncSession, first: int, limit: int) -> str:
 
 
 async def head(session: AsyncSession) -> Row[Any]:
-    return (await session.execute(_HEAD)).one()
+    """The head as stored, with the lowest and highest index. Raises LogRefused when it is gone."""
+    row = (await session.execute(_HEAD)).one_or_none()
+    if row is None:
+        raise LogRefused("The stored head of the log is missing.")
+    return row
 
 
 async def appended(session: AsyncSession, after: int, limit: int) -> Sequence[Row[Any]]:

@@ -177,7 +177,7 @@ class Log:
                 return content
             except urllib.error.HTTPError as error:
                 code = _problem_code(error)
-                if error.code == 404 or code == "entries_missing":
+                if error.code == 404 or code in {"entries_missing", "log_refused"}:
                     raise Absent(code or "not found") from error
                 reason = f"{error.code} {code}"
                 if error.code == 429:
@@ -543,7 +543,11 @@ class Verification:
 
     def _compare_head(self) -> None:
         """The head must be what the entries add up to, with no entry before, beyond or unsigned."""
-        head = self.log.json("/v1/head")
+        try:
+            head = self.log.json("/v1/head")
+        except Absent:
+            self.bad(max(self.tree.size - 1, 0), "the stored head is missing")
+            return
         size, lowest, highest = head["size"], head["index_min"], head["index_max"]
         if size < self.tree.size:
             self.bad(size, "the stored head is behind the signed entries", self.tree.size - 1)

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from shared.events import CloudEvent
 
 NOWHERE = "http://127.0.0.1:9"  # nobody listens: these tests bring the events themselves
 ORIGIN = "log.test"
+SIZE = 300  # entries: one full tile and a partial one
 BEGAN = datetime(2026, 11, 1, 8, 0, tzinfo=UTC)
 TOWNSHIP = "430224101000"
 
@@ -157,9 +159,37 @@ class Running:
             await connection.close()
 
 
+Start = Callable[..., AbstractAsyncContextManager[Running]]
+
+
 @pytest.fixture
-def start(database, issuer, tmp_path):
+def start(database, issuer, tmp_path) -> Start:
     """`async with start() as running:`; again with the same arguments is a restart."""
+    return _starter(database, issuer, tmp_path)
+
+
+@pytest.fixture
+async def running(start):
+    async with start() as made:
+        yield made
+
+
+@pytest.fixture
+async def filled(running):
+    """A log of its own, of one full tile and a partial one."""
+    await running.fill(SIZE)
+    return running
+
+
+@pytest.fixture(scope="module")
+async def log(module_database, issuer, tmp_path_factory):
+    """The same log for all tests of a module that only read it."""
+    async with _starter(module_database, issuer, tmp_path_factory.mktemp("log"))() as made:
+        await made.fill(SIZE)
+        yield made
+
+
+def _starter(database, issuer, tmp_path) -> Start:
     made: dict[str, str] = {}
 
     @contextlib.asynccontextmanager
@@ -211,9 +241,3 @@ def start(database, issuer, tmp_path):
             await serving
 
     return started
-
-
-@pytest.fixture
-async def running(start):
-    async with start() as made:
-        yield made

@@ -10,18 +10,11 @@ import pytest
 from sqlalchemy import text
 
 from services.audit import domain, hashes, operations, verifier
-from tests.audit.conftest import events
+from tests.audit.conftest import SIZE, events
 
-SIZE = 300  # one full tile and a partial one
 UNBOUND = "ALTER TABLE entry DROP CONSTRAINT ck_entry_index_not_negative"
 GOOD = {"ok": True, "first_bad_index": None, "problem": None}
 UNTOUCHED_COLUMNS = "key, producer, seq, type, subject, division, actor, actor_role, time, mentions"
-
-
-@pytest.fixture
-async def filled(running):
-    await running.fill(SIZE)
-    return running
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 255, 256, 257])
@@ -43,8 +36,8 @@ async def test_in_a_log_of_more_than_a_tile_of_tiles_only_what_was_changed_is_ba
     assert "level 16" in summary["problem"]
 
 
-async def test_without_the_copy_the_public_can_verify_too(filled):
-    assert (await filled.verify(copy=False))[0] == 0
+async def test_without_the_copy_the_public_can_verify_too(log):
+    assert (await log.verify(copy=False))[0] == 0
 
 
 async def test_a_changed_byte_of_a_body_is_found(filled):
@@ -263,6 +256,14 @@ async def test_a_changed_head_is_found_and_nothing_more_is_signed(filled):
     assert status == 1
 
 
+async def test_a_removed_head_is_found(filled):
+    await filled.tamper("DELETE FROM head")
+    assert "head" in await filled.refused()
+    status, summary = await filled.verify()
+    assert status == 1
+    assert "head is missing" in summary["problem"]
+
+
 async def test_a_forged_checkpoint_is_found(filled):
     await filled.tamper("UPDATE checkpoint SET note = replace(note, 'log.test', 'log.tess')")
     status, summary = await filled.verify()
@@ -285,14 +286,14 @@ async def test_a_log_under_another_key_is_bad(filled, tmp_path, start):
     assert status == 1
 
 
-async def test_receipts_check_offline(filled, tmp_path):
-    rows = (await filled.client.get("/v1/columns", params={"first": 100, "limit": 1})).json()
+async def test_receipts_check_offline(log, tmp_path):
+    rows = (await log.client.get("/v1/columns", params={"first": 100, "limit": 1})).json()
     event_id = rows["data"][0]["event_id"]
-    receipt = await filled.client.get(f"/v1/receipts/{event_id}")
+    receipt = await log.client.get(f"/v1/receipts/{event_id}")
     (tmp_path / "receipt").write_text(receipt.text)
-    proof = (await filled.client.get("/v1/proofs/inclusion", params={"event_id": event_id})).json()
+    proof = (await log.client.get("/v1/proofs/inclusion", params={"event_id": event_id})).json()
     leaf = base64.b64decode(proof["leaf"])
-    key = verifier.Key.read(str(filled.state_dir / "log.vkey"))
+    key = verifier.Key.read(str(log.state_dir / "log.vkey"))
     assert verifier.check_receipt(receipt.text, key) == SIZE
     assert verifier.prove_inclusion(receipt.text, leaf, key)
     assert not verifier.prove_inclusion(receipt.text, bytes(32), key)

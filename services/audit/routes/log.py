@@ -15,6 +15,7 @@ from services.audit.domain import (
     EntriesMissing,
     EntryNotFound,
     EntryNotSigned,
+    LogRefused,
     NoEntryNamed,
     SizesOutOfRange,
     TileNotFound,
@@ -163,7 +164,7 @@ async def read_columns(
     return Response(f'{{"data":{rows}}}', media_type="application/json")
 
 
-@router.get("/v1/head")
+@router.get("/v1/head", responses=responses(LogRefused))
 async def read_head(session: Reading, caller: Public) -> LogHead:
     """The state the next entry is appended to, as stored: compared with the recomputed one."""
     row = await queries.head(session)
