@@ -14,7 +14,6 @@ from pathlib import Path
 
 import openpyxl
 from openpyxl.cell.cell import Cell, MergedCell
-from openpyxl.utils.exceptions import InvalidFileException
 from openpyxl.worksheet.worksheet import Worksheet
 
 from deploy.loading.account import Remark
@@ -22,6 +21,7 @@ from deploy.loading.account import Remark
 SUFFIXES = (".csv", ".xlsx", ".jsonl", ".ndjson")
 FILE_BYTES_MAX = 256 * 2**20
 UNZIPPED_BYTES_MAX = 2 * 2**30
+SHEET_CELLS_MAX = 20_000_000
 # Above every bound of the API, so that a huge cell is set aside by name, not by a parser's error.
 CELL_CHARACTERS_MAX = 2**24
 
@@ -177,23 +177,10 @@ def _row(number: int, headings: list[str], cells: list[str]) -> RawRow:
 
 def _excel(path: Path) -> Sheet:
     """The first sheet that holds anything."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unzipped = sum(member.file_size for member in archive.infolist())
-        if unzipped > UNZIPPED_BYTES_MAX:
-            raise FileUnreadable(
-                Remark("file_too_large", "文件解压后过大。", "The file is too large unzipped.")
-            )
-        book = openpyxl.load_workbook(path)
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError) as error:
-        raise FileUnreadable(
-            Remark(
-                "not_excel",
-                "不是可读的 .xlsx 文件，请在 Excel 中另存为 .xlsx 或 .csv。",
-                "Not a readable .xlsx file: save it as .xlsx or .csv in Excel.",
-            )
-        ) from error
-    sheet = next((s for s in book.worksheets if s.max_row > 1), book.worksheets[0])
+    sheet = _first_sheet(path)
+    if sheet.max_row * sheet.max_column > SHEET_CELLS_MAX:
+        # A single stray cell at the far corner would make sixteen billion of them.
+        raise FileUnreadable(_TOO_LARGE)
     found = list(sheet.iter_rows())
     if not found:
         raise FileUnreadable(Remark("no_heading", "工作表是空的。", "The sheet is empty."))
@@ -204,6 +191,31 @@ def _excel(path: Path) -> Sheet:
         if any(cell.value not in (None, "") for cell in cells)
     ]
     return Sheet(headings, _merged_heading(sheet) or _heading_problem(headings), rows)
+
+
+def _first_sheet(path: Path) -> Worksheet:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unzipped = sum(member.file_size for member in archive.infolist())
+        if unzipped > UNZIPPED_BYTES_MAX:
+            raise FileUnreadable(_TOO_LARGE)
+        sheets = openpyxl.load_workbook(path).worksheets
+        return next((sheet for sheet in sheets if sheet.max_row > 1), sheets[0])
+    except FileUnreadable:
+        raise
+    except Exception as error:
+        # openpyxl, zlib and the XML parser raise whatever a broken file makes them raise.
+        raise FileUnreadable(_NOT_EXCEL) from error
+
+
+_TOO_LARGE = Remark(
+    "file_too_large", "工作簿过大，请拆分。", "The workbook is too large: split it."
+)
+_NOT_EXCEL = Remark(
+    "not_excel",
+    "不是可读的 .xlsx 文件，请在 Excel 中另存为 .xlsx 或 .csv。",
+    "Not a readable .xlsx file: save it as .xlsx or .csv in Excel.",
+)
 
 
 def _merged_heading(sheet: Worksheet) -> Remark | None:

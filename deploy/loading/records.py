@@ -80,7 +80,24 @@ def need(texts: dict[str, str]) -> NeedRecord:
         needed_by=cells.day("needed_by"),
         submit=thing.quantity is not None,
     )
-    return NeedRecord(_applicant(cells, division), body, remarks)
+    applicant = _applicant(cells, division)
+    if applicant.household is not None and (guessed := _guessed(texts)):
+        remarks.append(guessed)
+    return NeedRecord(applicant, body, remarks)
+
+
+def _guessed(texts: dict[str, str]) -> Remark | None:
+    """What a household's record holds although the row does not say it."""
+    missing = [c for c in ("household_class", "members", "cause") if not texts.get(c)]
+    if not missing:
+        return None
+    return Remark(
+        "household_incomplete",
+        f"农户信息不全（{'、'.join(missing)}）：按一般农户、一人、其他原因登记，请核对补充。",
+        f"The household's {', '.join(missing)} are not stated: entered as general, one member, "
+        "other cause; please complete them.",
+        missing[0],
+    )
 
 
 NO_QUANTITY = Remark(

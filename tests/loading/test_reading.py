@@ -3,6 +3,7 @@
 import json
 from datetime import date
 from pathlib import Path
+from random import Random
 
 import openpyxl
 import pytest
@@ -64,7 +65,9 @@ def test_chinese_headings_and_cells_are_read(tmp_path):
 def test_a_household_is_entered_with_what_is_personal_kept_apart(tmp_path):
     heading = f"{HEADING},cause,members,phone"
     line = row(applicant_kind="农户", applicant_name="谭某某", division_code="430224002201")
-    [(_, record)] = prepared(tmp_path, f"{heading}\n{line},因病,4,17400000001\n").needs
+    [(account, record)] = prepared(tmp_path, f"{heading}\n{line},因病,4,17400000001\n").needs
+    [remark] = account.warnings
+    assert (remark.code, remark.column) == ("household_incomplete", "household_class")
     assert record.applicant.name is None
     assert record.applicant.personal.phone == "17400000001"
     assert record.applicant.household.main_cause == "illness"
@@ -210,6 +213,23 @@ def test_a_formula_in_excel_sets_its_row_aside(tmp_path):
 def test_a_merged_heading_sets_all_rows_aside(tmp_path):
     workbook(tmp_path, lambda sheet: sheet.merge_cells("A1:B1"))
     assert [code for _, code, _ in reasons(prepare(tmp_path, TODAY))] == ["merged_heading"]
+
+
+def test_a_broken_workbook_is_said_however_it_is_broken(tmp_path):
+    workbook(tmp_path)
+    whole = (tmp_path / "needs.xlsx").read_bytes()
+    chance = Random(20)
+    for _ in range(150):
+        broken = bytearray(whole)
+        for _ in range(chance.randint(1, 30)):
+            broken[chance.randrange(len(broken))] = chance.randrange(256)
+        done = prepared(tmp_path, bytes(broken), "needs.xlsx")
+        assert all(row.why or row.key for row in done.rows)
+
+
+def test_a_stray_cell_in_the_far_corner_is_said(tmp_path):
+    workbook(tmp_path, lambda sheet: sheet.__setitem__("XFD1048576", "x"))
+    assert reasons(prepare(tmp_path, TODAY)) == [(1, "file_too_large", None)]
 
 
 def test_a_file_that_is_no_workbook_is_said(tmp_path):
