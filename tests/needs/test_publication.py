@@ -260,3 +260,21 @@ async def test_a_repeated_decision_answers_the_same(people: People):
     assert answers[0].json() == answers[1].json()
     missing = await people.client.post(path, json={"outcome": "passed"}, headers=people.village)
     assert (missing.status_code, missing.json()["code"]) == (400, "idempotency_key_missing")
+
+
+@pytest.mark.parametrize(("outcome", "state"), [("dismissed", "published"), ("upheld", "rejected")])
+async def test_an_objection_of_before_a_return_still_blocks_publication(
+    people: People, token: MakeToken, urgent: Row, outcome: str, state: str
+):
+    objection = await object_to(people, urgent["id"])
+    await people.decide(urgent["id"], people.county, "returned", "请补充证明")
+    await people.post(f"/needs/{urgent['id']}/submission", people.clerk)
+    second = token("county_officer", subject="second of the county", division=COUNTY)
+    assert (await people.decide(urgent["id"], second))["state"] == "noticed"
+    late = now() + timedelta(days=11)
+    await people.publish_due(late)
+    assert (await people.detail(urgent["id"]))["state"] == "noticed"
+    body = {"outcome": outcome, "reason": "经核实"}
+    await people.post(f"/objections/{objection['id']}/decision", people.supervisor, body)
+    await people.publish_due(late)
+    assert (await people.detail(urgent["id"]))["state"] == state
