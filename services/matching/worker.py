@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from services.matching import driver, planning
+from services.matching import driver, encoder, planning
 from services.matching.domain import RoundState
 from services.matching.operations import rounds
 from services.matching.planning import Plan, Snapshot
@@ -36,6 +36,8 @@ _DRIVER_LOCK = "matching driver"
 
 async def compute_rounds(app: FastAPI) -> None:
     """Compute what is to be computed, for ever."""
+    # The first encoding imports scikit-learn, which takes seconds: before the first who waits.
+    await asyncio.to_thread(encoder.encode, ["."])
     await _repeat(lambda: compute_one(app.state.sessions))
 
 

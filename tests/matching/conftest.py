@@ -290,7 +290,8 @@ async def running_world(
     issuer: Issuer,
     token: MakeToken,
     folder: Path,
-    started: Iterable[str] = SERVICES,
+    *,
+    driven: bool = True,
     **matching_settings: Any,
 ) -> AsyncIterator[World]:
     world = World(token)
@@ -315,8 +316,13 @@ async def running_world(
             log_level="WARNING",
             **more,
         )
+    database = world.settings["matching"].database_url.replace("+asyncpg", "")
+    holder = await asyncpg.connect(database)
     try:
-        for name in started:
+        if not driven:
+            # The test is the driver: the service's own never gets the lock.
+            await holder.execute("SELECT pg_advisory_lock(hashtextextended('matching driver', 0))")
+        for name in SERVICES:
             await world.start(name)
         await world.call(
             "POST",
@@ -329,6 +335,7 @@ async def running_world(
         yield world
     finally:
         await world.close()
+        await holder.close()
 
 
 @pytest.fixture(scope="module")
