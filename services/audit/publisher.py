@@ -118,17 +118,21 @@ class Publisher:
     def _refuse(self, reason: str) -> None:
         if reason != self._refusal:
             log.error("log refused", extra={"reason": reason})
-        # What was not committed must not be believed: the next turn checks everything again.
-        self._refusal, self._frontier, self._published_size = reason, None, -1
+        self._refusal = reason
         self._checked.set()
 
     async def _tick(self, sessions: Sessions) -> bool:
         """One turn; True when a checkpoint was published. Raises LogRefused, EntriesMissing."""
         self._appended.clear()
-        async with sessions.begin() as session:
-            if not await try_lock(session, "checkpoint"):
-                return False
-            published = await self._step(session)
+        try:
+            async with sessions.begin() as session:
+                if not await try_lock(session, "checkpoint"):
+                    return False
+                published = await self._step(session)
+        except BaseException:
+            # What was not committed must not be believed: the next turn checks everything again.
+            self._frontier, self._published_size = None, -1
+            raise
         self._refusal, self._started = None, True
         self._checked.set()
         return published

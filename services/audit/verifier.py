@@ -306,7 +306,7 @@ class Verification:
         self.tree = Tree()
         self.nodes: dict[int, list[bytes]] = {1: [], 2: [], 3: []}  # of the tile at work
         self.last_seq: dict[str, int] = {}
-        self.alarms: list[tuple[str, int, str]] = []
+        self.alarms: list[tuple[str, Any, int]] = []
         self.unique = unique
         self.history = dict(evidence.history)
         self.last_good_size = 0
@@ -516,15 +516,15 @@ class Verification:
             self.bad(at, "the entry's prefix says another source or number than its event")
         self.unique.add(str(event.get("id")), at)
         if event.get("type") == "audit.alarm_raised" and producer == "audit":
-            data = event.get("data") or {}
-            if data.get("alarm") == "content_repeated":
-                self.alarms.append((str(data.get("producer")), int(data.get("seq", 0)), str(at)))
+            data = event.get("data")
+            if isinstance(data, dict) and data.get("alarm") == "content_repeated":
+                self.alarms.append((str(data.get("producer")), data.get("seq"), at))
         if row is None:
             self.bad(at, "the entry has no query columns")
         elif differing := _differing(row, event, producer, seq):
             self.bad(at, f"query columns are not those of the entry: {', '.join(differing)}")
 
-    def _name_alarm(self, producer: str, seq: int, alarm: str, size: int) -> None:
+    def _name_alarm(self, producer: str, seq: Any, alarm: int, size: int) -> None:
         """An event came again with other content: name the entry that took its place."""
         first = 0
         while first < size:
@@ -537,7 +537,7 @@ class Verification:
             if not rows:
                 break
             first = rows[-1]["index"] + 1
-        self.bad(int(alarm), f"alarm: {producer} told {producer} {seq} otherwise")
+        self.bad(alarm, f"alarm: {producer} told {producer} {seq} otherwise")
 
     # ------------------------------------------------------------ what is not signed
 
@@ -715,7 +715,7 @@ def check(arguments: argparse.Namespace) -> tuple[int, list[Finding], dict[str, 
         else:
             size, findings = _log(arguments, key, began + arguments.timeout_s)
         status = 1 if findings else 0
-    except (CannotCheck, OSError, KeyError, TypeError) as error:
+    except (CannotCheck, OSError, ValueError, KeyError, TypeError) as error:
         status, problem = 2, f"could not be checked: {error}"
     first = findings[0] if findings else None
     summary = {

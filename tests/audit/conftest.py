@@ -90,7 +90,7 @@ class Running:
         left, turn = count, 0
         while left:
             producer: Producer = "donors" if turn % 2 else "needs"
-            size = min(left, 7)
+            size = min(left, 7 if turn < 6 else 50)
             await self.take_in(producer, events(producer, seqs[producer], size))
             seqs[producer] += size
             left, turn = left - size, turn + 1

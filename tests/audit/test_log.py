@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import random
 
 import asyncpg
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -76,6 +77,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.dictionaries(st.text(), json_values), st.text(min_size=1), st.text())
 def test_no_content_stops_the_log(data, subject, actor):
     event = an_event("needs", 1, data=data, subject=subject, actor=actor)
@@ -200,6 +202,37 @@ async def test_a_connection_killed_before_the_commit_leaves_nothing_and_a_retry_
     assert await running.take_in("needs", batch) == 10
     await running.signed(10)
     assert (await running.verify())[0] == 0
+
+
+async def test_connections_killed_at_any_moment_lose_nothing_and_repeat_nothing(running):
+    admin = await asyncpg.connect(running.database_url.replace("+asyncpg", ""))
+    chance = random.Random(7)
+    batches = [events("needs", begin, 20) for begin in range(1, 401, 20)]
+
+    async def follow():
+        for batch in batches:
+            while True:
+                try:
+                    await running.take_in("needs", batch)
+                    break
+                except (DBAPIError, OSError, domain.LogRefused):
+                    await asyncio.sleep(0.05)
+
+    following = asyncio.create_task(follow())
+    for _ in range(40):
+        await asyncio.sleep(chance.random() * 0.03)
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        if following.done():
+            break
+    await asyncio.wait_for(following, 60)
+    await admin.close()
+    await running.signed(400)
+    assert [row["seq"] for row in await entries(running)] == list(range(1, 401))
+    status, summary = await running.verify()
+    assert (status, summary["size"]) == (0, 400), summary
 
 
 async def test_an_answer_lost_after_the_commit_appends_nothing_twice(running):

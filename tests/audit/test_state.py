@@ -114,6 +114,24 @@ async def test_a_database_restored_under_a_running_service_is_not_written_on(sta
         assert "not those that were signed" in await mixed.refused()
 
 
+async def test_a_state_directory_out_of_reach_stops_the_log_until_it_is_back(running):
+    await running.fill(10)
+    away = running.state_dir.with_name("away")
+    running.state_dir.rename(away)
+    running.state_dir.write_text("not a directory")
+    # Committed before anybody noticed: not signed, and nothing follows it.
+    await running.take_in("matching", events("matching", 1, 3))
+    assert "NotADirectoryError" in await running.refused()
+    with pytest.raises(LogRefused):
+        await running.take_in("matching", events("matching", 4, 1))
+    running.state_dir.unlink()
+    away.rename(running.state_dir)
+    await running.signed(13)
+    await running.take_in("matching", events("matching", 4, 1))
+    await running.signed(14)
+    assert (await running.verify())[0] == 0
+
+
 async def test_a_lost_state_directory_is_not_replaced_by_a_new_key(start):
     async with start() as running:
         await running.fill(10)
