@@ -70,8 +70,8 @@ async def decide(
             policy = policies.of(need.division_code)
             standing = standings[need.id]
             level = _check(standing, caller, decision)
-            session.add(_verification(need, level, decision, caller, policy, now))
             emissions += _apply(need, standing, level, decision, policy, Actor.of(caller), now)
+            session.add(_verification(need, level, decision, caller, policy, now))
             # A second decision about the same need in this batch meets the first.
             standings[need.id] = _standing(
                 need, standing.decided_by | {caller.subject}, standing.recused
@@ -152,16 +152,17 @@ def _apply(
     actor: Actor,
     now: datetime,
 ) -> list[Emission]:
-    """Change the need in memory and say what happened."""
-    need.policy = policy.code
+    """Change the need in memory and say what happened; raises before anything is changed."""
     if decision.outcome != "passed":
         returned = decision.outcome == "returned"
         set_state(need, NeedState.RETURNED if returned else NeedState.REJECTED)
+        need.policy = policy.code
         need.next_level = None
         kind = contract.NeedReturned if returned else contract.NeedRejected
         return [told(need, kind(need_id=need.id, level=level, policy=policy.code), actor)]
     following = level_after(level, need.division_code, policy)
     need.state = state_after_pass(standing, level, following).value
+    need.policy = policy.code
     need.next_level = None if following is None else following.value
     need.version += 1
     verified = contract.NeedVerified(need_id=need.id, level=level, policy=policy.code)
