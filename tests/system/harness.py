@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -45,13 +46,15 @@ async def until(
     """Ask until the answer is true and return it; a lost connection is an answer of no."""
     deadline = time.monotonic() + timeout_s
     while True:
-        with suppress(*LOST):
+        lost: Exception | None = None
+        try:
             if found := await condition():
                 return found
+        except LOST as error:
+            lost = error
         if time.monotonic() > deadline:
-            raise AssertionError(
-                f"not within {timeout_s:.0f} s: {what if isinstance(what, str) else what()}"
-            )
+            said = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {timeout_s:.0f} s: {said}") from lost
         await asyncio.sleep(every_s)
 
 
@@ -160,11 +163,12 @@ class System:
 
     async def all_ready(self) -> None:
         for service in SERVICES:
+            await until(
+                partial(self.ready, service), partial(self._not_ready, service), every_s=0.1
+            )
 
-            async def is_ready(service: str = service) -> bool:
-                return await self.ready(service)
-
-            await until(is_ready, lambda s=service: f"{s} ready\n{self.said(s)}", every_s=0.1)
+    def _not_ready(self, service: str) -> str:
+        return f"{service} ready\n{self.said(service)}"
 
     def said(self, service: str) -> str:
         """What the service's log says besides requests, for a failing test's message."""
@@ -212,13 +216,19 @@ class System:
 
     async def fetch(self, database: str, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """As the superuser, behind the service's back."""
-        return await (await self._connection(database)).fetch(sql, *arguments)
+        connection = await self._connection(database)
+        rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+        return rows
 
     async def fetchval(self, database: str, sql: str, *arguments: Any) -> Any:
         return await (await self._connection(database)).fetchval(sql, *arguments)
 
-    async def execute(self, database: str, sql: str) -> None:
-        await (await self._connection(database)).execute(sql)
+    async def execute(self, database: str, *statements: str) -> None:
+        """All of them or none."""
+        connection = await self._connection(database)
+        async with connection.transaction():
+            for sql in statements:
+                await connection.execute(sql)
 
     # ----------------------------------------------------------------- callers
 

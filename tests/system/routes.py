@@ -32,10 +32,11 @@ def all_routes() -> tuple[Route, ...]:
 
 def _routes(service: str) -> Iterator[Route]:
     for route in _walk(application(service).router):
-        declared = [d.call for d in route.dependant.dependencies if hasattr(d.call, "scopes")]
+        calls: list[Any] = [d.call for d in route.dependant.dependencies]
+        declared = [call.scopes for call in calls if hasattr(call, "scopes")]
         assert declared, f"{route.path} does not say who may call it"
-        scopes = frozenset(scope for call in declared for scope in call.scopes)
-        for method in sorted(route.methods):
+        scopes = frozenset(scope for each in declared for scope in each)
+        for method in sorted(route.methods or ()):
             yield Route(service, method, route.path_format, scopes)
 
 

@@ -5,15 +5,16 @@ from uuid import UUID
 
 import pytest
 
-from deploy.openapi import SERVICES
+from deploy.openapi import SERVICES, application
 from shared.callers import ROLES
+from tests.system.harness import System
 from tests.system.routes import Route, all_routes
 
 NOBODYS = str(UUID(int=7))
 COUNTY = "430224000000"
 
 
-def address(system, route: Route) -> str:
+def address(system: System, route: Route) -> str:
     return system.urls[route.service] + re.sub(r"\{[^}]+\}", NOBODYS, route.path)
 
 
@@ -28,7 +29,7 @@ def test_the_walk_knows_every_documented_route():
     documented = {
         (service, method.upper(), path)
         for service in SERVICES
-        for path, operations in _documents()[service]["paths"].items()
+        for path, operations in application(service).openapi()["paths"].items()
         for method in operations
     }
     assert documented <= {(r.service, r.method, r.path) for r in all_routes()}
@@ -71,9 +72,3 @@ async def test_a_role_with_the_scope_is_let_in(system):
             if not route.scopes.isdisjoint(scopes):
                 token = system.token(role, f"curious-{role}", division=COUNTY)
                 assert (await answer(system, route, token)).status_code != 401, (role, route)
-
-
-def _documents() -> dict[str, dict]:
-    from deploy.openapi import application
-
-    return {service: application(service).openapi() for service in SERVICES}

@@ -84,13 +84,14 @@ async def happened(system: System) -> int:
     """How much is committed: events of the three producers, and entries of the log."""
     sql = "SELECT (SELECT count(*) FROM event) + (SELECT count(*) FROM outbox)"
     counts = [await system.fetchval(service, sql) for service in SERVICES if service != "audit"]
-    return sum(counts) + int(await system.fetchval("audit", "SELECT size FROM head"))
+    entries: int = await system.fetchval("audit", "SELECT size FROM head")
+    return int(sum(counts)) + entries
 
 
 @asynccontextmanager
 async def under_attack(system: System, blow: Blow, usual: int) -> AsyncIterator[None]:
     """The blow falls while the block runs, or at its end if it was over too soon."""
-    before = int(await until(lambda: _plus_one(system), "events counted")) - 1
+    before = await _counted(system)
     over = asyncio.Event()
 
     async def lie_in_wait() -> None:
@@ -112,8 +113,14 @@ async def under_attack(system: System, blow: Blow, usual: int) -> AsyncIterator[
         await waiting
 
 
-async def _plus_one(system: System) -> int:
-    return await happened(system) + 1
+async def _counted(system: System) -> int:
+    """As `happened`, also while PostgreSQL is coming back from the last blow."""
+
+    async def counted() -> list[int]:
+        return [await happened(system)]
+
+    found: list[int] = await until(counted, "events counted")
+    return found[0]
 
 
 in_the_midst: list[bool] = []
