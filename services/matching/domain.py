@@ -358,32 +358,29 @@ def check_issuer(actor: Actor, case: Case) -> None:
         raise NotFromHere(case.state, State.CONFIRMED)
 
 
-def check_confirmer(
-    actor: Actor, case: Case, code_hash: bytes | None, slip_attempts_max: int
-) -> str:
-    """How it is confirmed: `slip_code` or `before_officer`.
-
-    slip_attempts already counts this attempt. Raises when the caller may not, or the code is wrong.
-    """
+def check_confirmer(actor: Actor, case: Case, *, with_code: bool) -> str:
+    """How it would be confirmed: `slip_code` or `before_officer`; raises when it may not be."""
     if actor.subject in case.handled_by:
         raise TookPart("Who allocated, approved or printed the slip does not confirm.")
-    if code_hash is None:
-        if "allocations:confirm" not in actor.scopes or actor.org is not None:
-            raise NotYourAllocation("Without a code only a village officer may confirm.")
-        if not actor.near(case.division_code):
-            raise DivisionNotYours("Your division does not cover this need.")
-        return "before_officer"
     if actor.org is not None:
         check_organization(actor, case)
+        if not with_code:
+            raise NotYourAllocation("Without a code only a village officer may confirm.")
+    elif "allocations:confirm" not in actor.scopes:
+        raise NotYourAllocation("Only the organization or a village officer may confirm.")
     elif not actor.near(case.division_code):
         raise DivisionNotYours("Your division does not cover this need.")
+    return "slip_code" if with_code else "before_officer"
+
+
+def check_code(case: Case, code_hash: bytes, slip_attempts_max: int) -> None:
+    """`case.slip_attempts` counts this attempt already."""
     if case.slip_hash is None:
         raise SlipNotIssued("No slip was printed for this allocation.")
     if case.slip_attempts > slip_attempts_max:
         raise SlipLocked("Too many wrong codes; confirm before a village officer.")
     if not hmac.compare_digest(case.slip_hash, code_hash):
         raise SlipWrong("The code is not the one on the slip.")
-    return "slip_code"
 
 
 def slip_hash(key: bytes, allocation_id: UUID, code: str) -> bytes:

@@ -107,15 +107,15 @@ def _act_one(
 def _confirm(
     actor: Actor, allocation: Allocation, case: Case, item: contract.AllocationItem, slip_key: bytes
 ) -> str:
-    code_hash = None
+    how = domain.check_confirmer(actor, case, with_code=item.code is not None)
     if item.code is not None:
         # Counted before it is compared, and kept also when the code is wrong.
         allocation.slip_attempts = min(allocation.slip_attempts + 1, 1_000)
-        case = replace(case, slip_attempts=allocation.slip_attempts)
-        code_hash = domain.slip_hash(slip_key, allocation.id, item.code)
-    how = domain.check_confirmer(
-        actor, case, code_hash, policies()[allocation.policy].slip_attempts_max
-    )
+        domain.check_code(
+            replace(case, slip_attempts=allocation.slip_attempts),
+            domain.slip_hash(slip_key, allocation.id, item.code),
+            policies()[allocation.policy].slip_attempts_max,
+        )
     allocation.confirmed_by, allocation.confirmed_how = actor.subject, how
     return how
 
