@@ -4,7 +4,7 @@ Each step takes the allocations that stand before it and moves them on, whoever 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -23,15 +23,18 @@ Row = dict[str, Any]
 async def carry_through(calls: Calls, entered: list[EnteredNeed]) -> None:
     """Accept, approve, dispatch, deliver, confirm; wait where a service has to come first."""
     await calls.wait_until("both ledgers hold what was proposed", lambda: _none(calls, "proposed"))
-    await _accept(calls)
-    await _approve(calls)
+    rows = await calls.pages("matching", "/v1/allocations", within=CITY)
+    await _accept(calls, _standing(rows, "reserved"))
+    await _approve(calls, _standing(rows, "accepted"))
     await calls.wait_until(
         "the approvals are in the log", lambda: _none(calls, "approved", logged=False)
     )
-    await _by_organization(calls, "approved", "dispatch")
-    slips = await _print_slips(calls, await _standing(calls, "dispatched"))
-    await _by_organization(calls, "dispatched", "deliver")
-    await _confirm(calls, entered, slips)
+    approved = _standing(rows, "approved")
+    _tell(calls, "dispatched", await _by_organization(calls, approved, "dispatch"))
+    dispatched = _standing(rows, "dispatched")
+    slips = await _print_slips(calls, dispatched)
+    _tell(calls, "delivered", await _by_organization(calls, dispatched, "deliver"))
+    await _confirm(calls, entered, _standing(rows, "delivered"), slips)
     await calls.wait_until("what was confirmed is closed", lambda: _none(calls, "confirmed"))
 
 
@@ -42,8 +45,8 @@ async def _none(calls: Calls, state: str, **params: Any) -> bool:
     return not page["data"]
 
 
-async def _standing(calls: Calls, state: str) -> list[Row]:
-    return await calls.pages("matching", "/v1/allocations", state=state, within=CITY)
+def _standing(rows: list[Row], state: str) -> list[Row]:
+    return [row for row in rows if row["state"] == state]
 
 
 def _organization(calls: Calls, organization_id: str) -> dict[str, str]:
@@ -60,16 +63,33 @@ def _organization_of(row: Row) -> str:
 
 
 async def _act(
-    calls: Calls, who: dict[str, str], action: contract.AllocationAction, items: list[Row]
+    calls: Calls,
+    who: dict[str, str],
+    action: contract.AllocationAction,
+    rows: list[Row],
+    *,
+    reason_code: str | None = None,
+    codes: dict[str, str] | None = None,
 ) -> Counter[str]:
-    """One action on rows of {allocation_id, reason_code?, code?}; counts of what came of it."""
+    """One action on allocations, whose new states are noted; counts of what came of it.
+
+    codes  of the slips, by allocation id
+    """
     counts: Counter[str] = Counter()
-    for part in parts(items, BATCH):
-        body = contract.AllocationBatch(
-            action=action, items=[contract.AllocationItem.model_validate(item) for item in part]
-        )
+    for part in parts(rows, BATCH):
+        items = [
+            contract.AllocationItem(
+                allocation_id=UUID(row["id"]),
+                reason_code=reason_code,
+                code=codes[row["id"]] if codes else None,
+            )
+            for row in part
+        ]
+        body = contract.AllocationBatch(action=action, items=items)
         results = (await calls.post("matching", "/v1/allocation-batches", who, body))["results"]
-        counts.update(item["code"] or item["outcome"] for item in results)
+        for row, item in zip(part, results, strict=True):
+            row["state"] = item["state"] or row["state"]
+            counts[item["code"] or item["outcome"]] += 1
     return counts
 
 
@@ -82,27 +102,20 @@ def _tell(calls: Calls, what: str, counts: list[Counter[str]]) -> None:
     calls.say(f"allocations: {done:,} {what}{refused}")
 
 
-def _items(rows: list[Row], **said: Any) -> list[Row]:
-    return [{"allocation_id": row["id"], **said} for row in rows]
-
-
-async def _accept(calls: Calls) -> None:
+async def _accept(calls: Calls, reserved: list[Row]) -> None:
     """Each organization accepts its own; a few are declined, with a reason code."""
-    accepted: list[Counter[str]] = []
     declined: list[Counter[str]] = []
 
-    async def answer(organization: str, rows: list[Row]) -> None:
+    async def answer(organization: str, rows: list[Row]) -> Counter[str]:
         who = _organization(calls, organization)
         no = [row for row in rows if _turn(row, DECLINED)]
-        yes = [row for row in rows if not _turn(row, DECLINED)]
-        accepted.append(await _act(calls, who, "accept", _items(yes)))
         if no:
-            items = _items(no, reason_code="stock_reserved_elsewhere")
-            declined.append(await _act(calls, who, "decline", items))
+            declined.append(
+                await _act(calls, who, "decline", no, reason_code="stock_reserved_elsewhere")
+            )
+        return await _act(calls, who, "accept", [row for row in rows if not _turn(row, DECLINED)])
 
-    rows = await _standing(calls, "reserved")
-    await all_of(answer(key, part) for key, part in grouped(rows, _organization_of).items())
-    _tell(calls, "accepted by their organizations", accepted)
+    _tell(calls, "accepted by their organizations", await _each(answer, reserved, _organization_of))
     _tell(calls, "declined", declined)
 
 
@@ -111,27 +124,36 @@ def _turn(row: Row, every: int) -> bool:
     return int(UUID(row["id"])) % every == 0
 
 
-async def _approve(calls: Calls) -> None:
+async def _approve(calls: Calls, accepted: list[Row]) -> None:
     """Officers of the county who verified none of the needs approve."""
 
     async def approve(county: str, rows: list[Row]) -> Counter[str]:
         officer = calls.person("county_officer", f"county-approver-{county}", county)
-        return await _act(calls, officer, "approve", _items(rows))
+        return await _act(calls, officer, "approve", rows)
 
-    rows = grouped(await _standing(calls, "accepted"), lambda row: _at(row, "county"))
-    _tell(calls, "approved", await all_of(approve(county, part) for county, part in rows.items()))
+    _tell(calls, "approved", await _each(approve, accepted, lambda row: _at(row, "county")))
 
 
 def _at(row: Row, level: str) -> str:
     return divisions.cut_to(str(row["division_code"]), level)
 
 
-async def _by_organization(calls: Calls, state: str, action: contract.AllocationAction) -> None:
-    rows = grouped(await _standing(calls, state), _organization_of)
-    counts = await all_of(
-        _act(calls, _organization(calls, key), action, _items(part)) for key, part in rows.items()
-    )
-    _tell(calls, {"dispatch": "dispatched", "deliver": "delivered"}[action], counts)
+async def _by_organization(
+    calls: Calls, rows: list[Row], action: contract.AllocationAction
+) -> list[Counter[str]]:
+    async def act(organization: str, part: list[Row]) -> Counter[str]:
+        return await _act(calls, _organization(calls, organization), action, part)
+
+    return await _each(act, rows, _organization_of)
+
+
+async def _each(
+    act: Callable[[str, list[Row]], Awaitable[Counter[str]]],
+    rows: list[Row],
+    key: Callable[[Row], str],
+) -> list[Counter[str]]:
+    """One act for each group of rows, side by side."""
+    return await all_of(act(who, part) for who, part in grouped(rows, key).items())
 
 
 # -------------------------------------------------------------- confirmation
@@ -158,21 +180,22 @@ async def _print_slips(calls: Calls, rows: list[Row]) -> dict[str, str]:
     return {key: code for codes in printed for key, code in codes.items()}
 
 
-async def _confirm(calls: Calls, entered: list[EnteredNeed], slips: dict[str, str]) -> None:
+async def _confirm(
+    calls: Calls, entered: list[EnteredNeed], rows: list[Row], slips: dict[str, str]
+) -> None:
     """Half by the code on the slip, read to who brought it; half before a village officer."""
-    rows = await _standing(calls, "delivered")
     # Codes are kept nowhere: those printed before a story was killed are printed again.
     lost = [row for row in rows if _turn(row, 2) and row["id"] not in slips]
-    slips = slips | await _print_slips(calls, lost)
+    codes = slips | await _print_slips(calls, lost)
     homes = {str(need.id): need.division_code for need in entered}
 
     async def by_code(organization: str, part: list[Row]) -> Counter[str]:
-        items = [{"allocation_id": row["id"], "code": slips[row["id"]]} for row in part]
-        return await _act(calls, _organization(calls, organization), "confirm", items)
+        who = _organization(calls, organization)
+        return await _act(calls, who, "confirm", part, codes=codes)
 
     async def before_officer(home: str, part: list[Row]) -> Counter[str]:
         officer = calls.person("village_officer", f"village-officer-{home}", home)
-        return await _act(calls, officer, "confirm", _items(part))
+        return await _act(calls, officer, "confirm", part)
 
     def home_of(row: Row) -> str:
         return homes.get(str(row["need_id"]), str(row["division_code"]))
@@ -181,9 +204,3 @@ async def _confirm(calls: Calls, entered: list[EnteredNeed], slips: dict[str, st
     seen = [row for row in rows if not _turn(row, 2)]
     _tell(calls, "confirmed by slip code", await _each(by_code, coded, _organization_of))
     _tell(calls, "confirmed before a village officer", await _each(before_officer, seen, home_of))
-
-
-async def _each(
-    confirm: Callable[[str, list[Row]], Any], rows: list[Row], key: Callable[[Row], str]
-) -> list[Counter[str]]:
-    return await all_of(confirm(who, part) for who, part in grouped(rows, key).items())
