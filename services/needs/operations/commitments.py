@@ -23,7 +23,7 @@ from shared.vocabulary.movements import MovementState
 _Key = tuple[UUID, UUID]
 
 
-async def commit(
+async def hold(
     session: AsyncSession,
     privacy: Privacy,
     caller: Caller,
