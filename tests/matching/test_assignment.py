@@ -84,7 +84,7 @@ def best_weight(instance: Instance, weight: np.ndarray, served: np.ndarray) -> f
         method="highs",
     )
     assert found.status == 0
-    return -float(found.fun)
+    return -float(found.fun or 0)
 
 
 @settings(deadline=None, max_examples=150)

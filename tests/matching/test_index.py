@@ -45,7 +45,7 @@ def covers(outer: str, inner: str) -> bool:
 def vectors_for(seeds: list[int]) -> np.ndarray:
     rows = np.array([np.random.default_rng(s).normal(size=DIMENSION) for s in seeds])
     rows = rows.reshape(len(seeds), DIMENSION)
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 changes = st.lists(
