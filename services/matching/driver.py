@@ -77,8 +77,7 @@ async def carry(sessions: Sessions, donors_client: Client, needs_client: Client)
         return 0
     line_steps = [(load, step) for load in loads if (step := _line_step(load)) is not None]
     line_answers, line_failed = await _ask(
-        line_steps,
-        lambda steps: _ask_donors(donors_client, steps),
+        line_steps, lambda steps: _ask_donors(donors_client, steps)
     )
     await _write(sessions, "line_movement", line_answers, line_failed)
     held = {a.load.id: a.step.value for a in line_answers if a.code is None}
@@ -91,8 +90,7 @@ async def carry(sessions: Sessions, donors_client: Client, needs_client: Client)
     ]
     need_steps = [(load, step) for load in loads if (step := _need_step(load)) is not None]
     need_answers, need_failed = await _ask(
-        need_steps,
-        lambda steps: _ask_needs(needs_client, steps),
+        need_steps, lambda steps: _ask_needs(needs_client, steps)
     )
     await _write(sessions, "need_movement", need_answers, need_failed)
     return len(line_answers) + len(need_answers)
@@ -113,7 +111,7 @@ async def _due(sessions: Sessions, at: datetime) -> list[Load]:
             )
             .where(_UNCARRIED, Allocation.try_at <= at)
             .order_by(Allocation.try_at, Allocation.id)
-            .limit(BATCH_SIZE),
+            .limit(BATCH_SIZE)
         )
         return [Load(*row[:4], MovementState(row.target), *row[5:]) for row in rows]
 
@@ -135,8 +133,7 @@ Steps = list[tuple[Load, MovementState]]
 
 
 async def _ask(
-    steps: Steps,
-    ask: Callable[[Steps], Awaitable[Sequence[Any]]],
+    steps: Steps, ask: Callable[[Steps], Awaitable[Sequence[Any]]]
 ) -> tuple[list[Answer], list[Load]]:
     """Answers, and the allocations of which nothing is known because the call failed."""
     if not steps:
@@ -157,10 +154,7 @@ async def _ask_donors(client: Client, steps: Steps) -> Sequence[donors.MovedItem
         client,
         [
             donors.ReservationItem(
-                line_id=load.line_id,
-                allocation_id=load.id,
-                quantity=load.quantity,
-                state=step,
+                line_id=load.line_id, allocation_id=load.id, quantity=load.quantity, state=step
             )
             for load, step in steps
         ],
@@ -172,10 +166,7 @@ async def _ask_needs(client: Client, steps: Steps) -> Sequence[needs.MovedItem]:
         client,
         [
             needs.CommitmentItem(
-                need_id=load.need_id,
-                allocation_id=load.id,
-                quantity=load.quantity,
-                state=step,
+                need_id=load.need_id, allocation_id=load.id, quantity=load.quantity, state=step
             )
             for load, step in steps
         ],
@@ -186,10 +177,7 @@ async def _ask_needs(client: Client, steps: Steps) -> Sequence[needs.MovedItem]:
 
 
 async def _write(
-    sessions: Sessions,
-    column: str,
-    answers: Sequence[Answer],
-    failed: Sequence[Load],
+    sessions: Sessions, column: str, answers: Sequence[Answer], failed: Sequence[Load]
 ) -> None:
     """Keep what one ledger answered, and what follows from it, in one transaction."""
     if not answers and not failed:
@@ -201,10 +189,7 @@ async def _write(
         await allocations.lock(session, {a.load.id for a in answers} | {x.id for x in failed})
         await _keep_movements(session, column, applied)
         await allocations.act_by_itself(
-            session,
-            Action.CANCEL,
-            {a.load.id: a.code or "refused" for a in refused},
-            at,
+            session, Action.CANCEL, {a.load.id: a.code or "refused" for a in refused}, at
         )
         await _put_off(session, [(a.load, a.code) for a in stuck], at)
         await _put_off(session, [(load, None) for load in failed], at)
@@ -251,7 +236,7 @@ async def _keep_movements(session: AsyncSession, column: str, applied: Sequence[
                 column: bindparam("after", type_=known.type),
                 "carry_failures": 0,
                 "carry_problem": None,
-            },
+            }
         )
     )
     await session.execute(
@@ -268,9 +253,7 @@ async def _keep_movements(session: AsyncSession, column: str, applied: Sequence[
 
 
 async def _put_off(
-    session: AsyncSession,
-    loads: Sequence[tuple[Load, str | None]],
-    at: datetime,
+    session: AsyncSession, loads: Sequence[tuple[Load, str | None]], at: datetime
 ) -> None:
     if not loads:
         return

@@ -4,7 +4,7 @@ Each function is the effects of one batch, inside the transaction that moves the
 an event again gives the same rows. Events that say nothing to matching are passed over.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, cast
 from uuid import UUID
@@ -35,6 +35,7 @@ Rows = list[dict[str, Any]]
 async def apply_needs(session: AsyncSession, events: Sequence[CloudEvent]) -> None:
     """Keep `need_view`; undo what a withdrawn or expired need had been promised."""
     gone: dict[UUID, str] = {}
+    seen: set[UUID] = set()
     for kind, run in groupby(events, key=lambda event: event.type):
         batch = list(run)
         match kind:
@@ -47,13 +48,16 @@ async def apply_needs(session: AsyncSession, events: Sequence[CloudEvent]) -> No
             case needs.RecusalDeclared.type:
                 await _recuse(session, batch)
             case needs.CommitmentMoved.type:
-                await _move_commitments(session, batch)
+                seen |= await _move_commitments(session, batch)
             case _ if kind in _NEED_STATES:
                 await _set_need_state(session, batch, _NEED_STATES[kind])
                 if kind in _UNDONE:
                     gone |= {_uuid.validate_python(e.data["need_id"]): _UNDONE[kind] for e in batch}
-    if gone:
-        await _undo(session, gone)
+    undone = await _undone_by(session, gone)
+    # At the end and all at once: rows of allocations are locked in one order by everybody.
+    await allocations.lock(session, seen | undone.keys())
+    await _saw(session, "need_seen", seen)
+    await allocations.act_by_itself(session, Action.CANCEL, undone, now())
 
 
 _NEED_STATES = {
@@ -62,10 +66,7 @@ _NEED_STATES = {
     needs.NeedExpired.type: "expired",
     needs.NeedClosed.type: "closed",
 }
-_UNDONE = {
-    needs.NeedWithdrawn.type: "need_withdrawn",
-    needs.NeedExpired.type: "need_expired",
-}
+_UNDONE = {needs.NeedWithdrawn.type: "need_withdrawn", needs.NeedExpired.type: "need_expired"}
 
 
 async def _publish(session: AsyncSession, events: Sequence[CloudEvent]) -> None:
@@ -77,12 +78,10 @@ async def _publish(session: AsyncSession, events: Sequence[CloudEvent]) -> None:
     }
     # Published again: what commitments hold of it still counts.
     changed["remaining"] = func.greatest(
-        _NEED.c.remaining + new.required - _NEED.c.required,
-        literal_column("0"),
+        _NEED.c.remaining + new.required - _NEED.c.required, literal_column("0")
     )
     await session.execute(
-        statement.on_conflict_do_update(index_elements=["need_id"], set_=changed),
-        rows,
+        statement.on_conflict_do_update(index_elements=["need_id"], set_=changed), rows
     )
 
 
@@ -165,7 +164,7 @@ async def _recuse(session: AsyncSession, events: Sequence[CloudEvent]) -> None:
     )
 
 
-async def _move_commitments(session: AsyncSession, events: Sequence[CloudEvent]) -> None:
+async def _move_commitments(session: AsyncSession, events: Sequence[CloudEvent]) -> set[UUID]:
     facts = [(event.seq, needs.CommitmentMoved.model_validate(event.data)) for event in events]
     await _update(
         session,
@@ -176,22 +175,20 @@ async def _move_commitments(session: AsyncSession, events: Sequence[CloudEvent])
             for seq, fact in facts
         ],
     )
-    await _saw(session, "need_seen", {fact.allocation_id for _, fact in facts})
+    return {fact.allocation_id for _, fact in facts}
 
 
-async def _undo(session: AsyncSession, gone: dict[UUID, str]) -> None:
-    """Cancel what was promised to needs that are no more, as far as nothing has moved yet."""
+async def _undone_by(session: AsyncSession, gone: dict[UUID, str]) -> dict[UUID, str]:
+    """What was promised to needs that are no more, as far as nothing has moved: id -> reason."""
+    if not gone:
+        return {}
     found = await session.execute(
-        select(Allocation.id, Allocation.need_id)
-        .where(
+        select(Allocation.id, Allocation.need_id).where(
             Allocation.need_id.in_(gone),
             Allocation.state.in_([State.PROPOSED, State.RESERVED, State.ACCEPTED, State.APPROVED]),
         )
-        .order_by(Allocation.id),
     )
-    reasons = {allocation_id: gone[need_id] for allocation_id, need_id in found}
-    if reasons:
-        await allocations.act_by_itself(session, Action.CANCEL, reasons, now())
+    return {row.id: gone[row.need_id] for row in found}
 
 
 # ------------------------------------------------------------------- donors
@@ -199,13 +196,14 @@ async def _undo(session: AsyncSession, gone: dict[UUID, str]) -> None:
 
 async def apply_donors(session: AsyncSession, events: Sequence[CloudEvent]) -> None:
     """Keep `line_view`."""
+    seen: set[UUID] = set()
     for kind, run in groupby(events, key=lambda event: event.type):
         batch = list(run)
         match kind:
             case donors.OfferOpened.type:
                 await _open_offers(session, batch)
             case donors.ReservationMoved.type:
-                await _move_reservations(session, batch)
+                seen |= await _move_reservations(session, batch)
             case donors.OrganizationApproved.type:
                 await _verify_organizations(session, batch)
             case _ if kind in _OFFER_STATES:
@@ -222,6 +220,8 @@ async def apply_donors(session: AsyncSession, events: Sequence[CloudEvent]) -> N
                         for event in batch
                     ],
                 )
+    await allocations.lock(session, seen)
+    await _saw(session, "line_seen", seen)
 
 
 # Exhausted and replenished say nothing that `available` does not.
@@ -266,12 +266,11 @@ async def _open_offers(session: AsyncSession, events: Sequence[CloudEvent]) -> N
     statement = insert(_LINE)
     changed = {c.name: statement.excluded[c.name] for c in _LINE.columns if c.name != "line_id"}
     await session.execute(
-        statement.on_conflict_do_update(index_elements=["line_id"], set_=changed),
-        rows,
+        statement.on_conflict_do_update(index_elements=["line_id"], set_=changed), rows
     )
 
 
-async def _move_reservations(session: AsyncSession, events: Sequence[CloudEvent]) -> None:
+async def _move_reservations(session: AsyncSession, events: Sequence[CloudEvent]) -> set[UUID]:
     facts = [(event.seq, donors.ReservationMoved.model_validate(event.data)) for event in events]
     await _update(
         session,
@@ -282,7 +281,7 @@ async def _move_reservations(session: AsyncSession, events: Sequence[CloudEvent]
             for seq, fact in facts
         ],
     )
-    await _saw(session, "line_seen", {fact.allocation_id for _, fact in facts})
+    return {fact.allocation_id for _, fact in facts}
 
 
 async def _verify_organizations(session: AsyncSession, events: Sequence[CloudEvent]) -> None:
@@ -325,14 +324,15 @@ async def apply_audit(session: AsyncSession, events: Sequence[CloudEvent]) -> No
         .values(approval_log_index=bindparam("at"))
     )
     # Few of the log's entries are approvals: asked for at once, the others cost no statement.
-    known = await session.scalars(
-        select(Allocation.approval_event_id).where(
-            Allocation.approval_event_id.in_([entry.event_id for entry in entries]),
-        ),
+    found = await session.execute(
+        select(Allocation.id, Allocation.approval_event_id).where(
+            Allocation.approval_event_id.in_([entry.event_id for entry in entries])
+        )
     )
-    wanted = set(known)
-    rows = [{"event": e.event_id, "at": e.index} for e in entries if e.event_id in wanted]
+    known = {row.approval_event_id: row.id for row in found}
+    rows = [{"event": e.event_id, "at": e.index} for e in entries if e.event_id in known]
     if rows:
+        await allocations.lock(session, known.values())
         await session.execute(statement, rows)
 
 
@@ -354,10 +354,12 @@ async def _update(session: AsyncSession, table: Table, key: str, rows: Rows) -> 
     )
 
 
-async def _saw(session: AsyncSession, column: str, allocation_ids: Iterable[UUID]) -> None:
+async def _saw(session: AsyncSession, column: str, allocation_ids: set[UUID]) -> None:
+    if not allocation_ids:
+        return
     seen = _ALLOCATION.c[column]
     await session.execute(
         _ALLOCATION.update()
         .where(_ALLOCATION.c.id.in_(list(allocation_ids)), ~seen)
-        .values({column: True}),
+        .values({column: True})
     )

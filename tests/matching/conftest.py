@@ -216,10 +216,7 @@ class World:
         """A computed round."""
         await self.caught_up()
         started = await self.post(
-            "/rounds",
-            self.coordinator,
-            {"division_code": division, "policy": policy},
-            status=201,
+            "/rounds", self.coordinator, {"division_code": division, "policy": policy}, status=201
         )
 
         async def computed() -> Any:

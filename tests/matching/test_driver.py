@@ -236,9 +236,7 @@ async def test_delivery_and_return_are_carried_step_by_step_through_every_fault(
 async def test_what_one_ledger_refuses_is_undone_in_the_other(driven):
     [allocation] = await driven.proposed()
     await driven.world.rows(
-        "needs",
-        "UPDATE need SET state = 'suspended' WHERE id = $1",
-        UUID(allocation["need_id"]),
+        "needs", "UPDATE need SET state = 'suspended' WHERE id = $1", UUID(allocation["need_id"])
     )
     await driven.carry()
     state, line_movement, _ = await driven.state(allocation)
@@ -297,7 +295,4 @@ async def test_a_driver_killed_at_many_moments_leaves_every_allocation_whole(dri
     await driven.carry_all()
     await driven.world.consistent()
     ends = {await driven.state(row) for row in rows}
-    assert ends == {
-        ("reserved", "reserved", "reserved"),
-        ("cancelled", "released", "released"),
-    }
+    assert ends == {("reserved", "reserved", "reserved"), ("cancelled", "released", "released")}

@@ -161,9 +161,11 @@ async def fall_due(session: AsyncSession, at: datetime) -> int:
 
 async def lock(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, Allocation]:
     """The allocations by id, locked in one order so that two batches cannot block each other."""
+    if not (wanted := list(ids)):
+        return {}
     rows = await session.scalars(
         select(Allocation)
-        .where(Allocation.id.in_(list(ids)))
+        .where(Allocation.id.in_(wanted))
         .order_by(Allocation.id)
         .with_for_update()
     )

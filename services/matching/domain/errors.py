@@ -1,0 +1,91 @@
+"""What may be refused; each `code` is stable."""
+
+from shared.errors import Conflict, Forbidden, Invalid, NotFound, TooManyRequests
+
+
+class NeedNotFound(NotFound):
+    code = "need_not_found"
+
+
+class OfferNotFound(NotFound):
+    code = "offer_not_found"
+
+
+class RoundNotFound(NotFound):
+    code = "round_not_found"
+
+
+class AllocationNotFound(NotFound):
+    code = "allocation_not_found"
+
+
+class PolicyNotFound(Invalid):
+    code = "policy_not_found"
+
+
+class DivisionUnknown(Invalid):
+    code = "division_unknown"
+
+
+class DivisionNotYours(Forbidden):
+    code = "division_not_yours"
+
+
+class RoundNotThere(Conflict):
+    """The round is not in a state from which it may go there."""
+
+    code = "round_state"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The round is {state}.")
+
+
+class NotFromHere(Conflict):
+    code = "allocation_state"
+
+    def __init__(self, state: str, wanted: str) -> None:
+        super().__init__(f"The allocation is {state} and cannot become {wanted}.")
+
+
+class DeadlinePassed(Conflict):
+    code = "deadline_passed"
+
+
+class ApprovalNotInLog(Conflict):
+    """Nothing moves that is not in the log."""
+
+    code = "approval_not_in_log"
+
+
+class NotYourAllocation(Forbidden):
+    code = "not_your_allocation"
+
+
+class TookPart(Forbidden):
+    """Duties are apart: the caller had a hand in this before."""
+
+    code = "took_part"
+
+
+class ReasonMissing(Invalid):
+    code = "reason_missing"
+
+
+class NeedSuspended(Conflict):
+    """An objection to the need is open, or its review is overdue: nothing is decided or moved."""
+
+    code = "need_suspended"
+
+
+class SlipNotIssued(Conflict):
+    code = "slip_not_issued"
+
+
+class SlipWrong(Forbidden):
+    code = "slip_wrong"
+
+
+class SlipLocked(TooManyRequests):
+    """Too many wrong codes; it can still be confirmed before an officer."""
+
+    code = "slip_locked"
