@@ -139,6 +139,10 @@ class OfferIndex:
         """
         if not len(item_classes):
             return []
+        import faiss
+
+        # Of this thread: on few cores OpenMP's own threads only get in each other's way.
+        faiss.omp_set_num_threads(1)
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
         with self._lock:
             lists = np.full((len(item_classes), LEVELS), -1, dtype=np.int64)

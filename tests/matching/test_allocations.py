@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx
 
 from services.matching import following
+from services.matching.operations import rounds
 from shared.events import CloudEvent
 from tests.needs.builders import CITY, OTHER_COUNTY
 
@@ -224,7 +225,7 @@ async def test_a_round_interrupted_while_computing_is_computed_after_a_start(wor
     assert again["code"] == "round_state"
 
 
-async def test_unknown_things_are_not_found_and_rounds_stay_in_ones_division(world):
+async def test_what_is_not_there_or_not_ones_own_or_too_large_is_refused(world, monkeypatch):
     nothing = UUID(int=9)
     for path in (f"/needs/{nothing}/offers", f"/offers/{nothing}/needs", f"/allocations/{nothing}"):
         await world.get(path, status=404)
@@ -232,6 +233,12 @@ async def test_unknown_things_are_not_found_and_rounds_stay_in_ones_division(wor
     body = {"division_code": "440000000000", "policy": "national-1"}
     refused = await world.post("/rounds", world.coordinator, body, status=403)
     assert refused["code"] == "division_not_yours"
+    monkeypatch.setattr(rounds, "NEEDS_MAX", 0)
+    await world.publish([{}])
+    await world.caught_up()
+    body = {"division_code": CITY, "policy": "national-1"}
+    refused = await world.post("/rounds", world.coordinator, body, status=422)
+    assert refused["code"] == "round_too_large"
     body = {"division_code": CITY, "policy": "no-such-policy"}
     refused = await world.post("/rounds", world.coordinator, body, status=422)
     assert refused["code"] == "policy_not_found"

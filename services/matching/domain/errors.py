@@ -31,6 +31,15 @@ class DivisionNotYours(Forbidden):
     code = "division_not_yours"
 
 
+class RoundTooLarge(Invalid):
+    code = "round_too_large"
+
+    def __init__(self, needs_max: int) -> None:
+        super().__init__(
+            f"The division has more than {needs_max} needs to match; run a smaller division."
+        )
+
+
 class RoundNotThere(Conflict):
     """The round is not in a state from which it may go there."""
 

@@ -1,5 +1,6 @@
 """Rounds: freeze, keep what was computed, approve or discard."""
 
+import asyncio
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -30,6 +31,8 @@ from shared.db import uuid7
 from shared.events import Emission, Event, cursor, emit_all
 from shared.vocabulary import divisions
 
+# More would take minutes to freeze and to solve, and gigabytes.
+NEEDS_MAX = 100_000
 # A computation that fails this often is a bug that waiting does not mend.
 ATTEMPTS_MAX = 10
 
@@ -45,7 +48,7 @@ async def start(
         raise domain.DivisionUnknown("There is no such division.")
     _check_division(caller, body.division_code)
     snapshot = await freeze(session, body.division_code, policy, at)
-    packed, sha256 = pack(snapshot)
+    packed, sha256 = await asyncio.to_thread(pack, snapshot)
     started = Round(
         id=uuid7(),
         division_code=body.division_code,
@@ -126,6 +129,7 @@ async def _needs(
             NeedView.expires_at > at,
         )
         .order_by(NeedView.need_id)
+        .limit(NEEDS_MAX + 1)
     )
     kept: list[NeedTerms] = []
     left_out = 0
@@ -135,6 +139,8 @@ async def _needs(
             left_out += 1
         elif remaining > 0:
             kept.append(need_terms(view, remaining))
+    if len(kept) + left_out > NEEDS_MAX:
+        raise domain.RoundTooLarge(NEEDS_MAX)
     return kept, left_out
 
 

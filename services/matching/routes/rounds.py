@@ -27,7 +27,12 @@ router = APIRouter(prefix="/v1/rounds", tags=["rounds"])
     "",
     status_code=201,
     response_model=contract.RoundRead,
-    responses=responses(domain.PolicyNotFound, domain.DivisionUnknown, domain.DivisionNotYours),
+    responses=responses(
+        domain.PolicyNotFound,
+        domain.DivisionUnknown,
+        domain.DivisionNotYours,
+        domain.RoundTooLarge,
+    ),
 )
 async def start_round(
     caller: Runner, session: Transaction, once: Once, body: contract.RoundCreate
