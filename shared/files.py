@@ -21,6 +21,19 @@ def write_durably(path: Path, content: bytes, *, mode: int) -> None:
     sync_directory(path.parent)
 
 
+def create_durably(path: Path, content: bytes, *, mode: int) -> None:
+    """Make `path` unless there is one: of several processes that do so at once, the first wins."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    write_durably(fresh, content, mode=mode)
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        return
+    finally:
+        fresh.unlink()
+    sync_directory(path.parent)
+
+
 def sync_directory(directory: Path) -> None:
     """Make a rename or a new file in `directory` durable."""
     descriptor = os.open(directory, os.O_RDONLY)

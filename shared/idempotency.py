@@ -6,6 +6,7 @@ the first is under way. The key belongs to one caller and one route.
 
 import hashlib
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel
@@ -66,7 +67,8 @@ async def once(
     if idempotency_key is None:
         raise IdempotencyKeyMissing("This needs an Idempotency-Key header.")
     client = caller.subject if caller else "public"
-    route = f"{request.method} {request.url.path}"
+    # Quoted: the path is not judged yet, and may hold what PostgreSQL cannot keep.
+    route = f"{request.method} {quote(request.url.path)}"
     body_hash = hashlib.sha256(await request.body()).digest()
     if not await try_lock(session, f"idempotency {client} {route} {idempotency_key}"):
         raise RequestInFlight("A request with this Idempotency-Key is under way; ask again.")

@@ -19,7 +19,7 @@ from jwt.algorithms import OKPAlgorithm
 
 from shared.callers import AUDIENCE, ROLES
 from shared.db import uuid7
-from shared.files import write_durably
+from shared.files import create_durably, write_durably
 from shared.vocabulary import divisions
 
 ISSUER = "duijie-dev"
@@ -41,7 +41,7 @@ class Issuer:
                 serialization.PrivateFormat.PKCS8,
                 serialization.NoEncryption(),
             )
-            write_durably(key_path, pem, mode=0o600)
+            create_durably(key_path, pem, mode=0o600)
         loaded = serialization.load_pem_private_key(key_path.read_bytes(), None)
         if not isinstance(loaded, Ed25519PrivateKey):
             raise ValueError(f"{key_path.name} is not an Ed25519 key")

@@ -60,14 +60,15 @@ def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
         if not isinstance(plain, list) or len(plain) != len(types):
             raise InvalidCursor
         return tuple(_decode(kind, value) for kind, value in zip(types, plain, strict=True))
-    except (ValueError, TypeError, binascii.Error) as error:
+    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
         raise InvalidCursor from error
 
 
 def _decode(kind: type, value: Any) -> Any:
     if kind is datetime:
         moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
+        # The bounds of `bodies.Moment`: outside them neither clocks nor PostgreSQL have room.
+        if moment.tzinfo is None or not 1900 <= moment.year <= 2200:
             raise InvalidCursor
         return moment
     if kind is int:
@@ -76,6 +77,7 @@ def _decode(kind: type, value: Any) -> Any:
             raise InvalidCursor
         return number
     text = str(value)
+    text.encode()  # a lone surrogate, which JSON can spell, is a ValueError
     if "\x00" in text:
         raise InvalidCursor
     return kind(text)

@@ -1,4 +1,4 @@
-"""How often one caller may ask: a moving window for each token or address, told in headers.
+"""How often one caller may ask: a window of a minute for each token or address, told in headers.
 
 SPEC: draft-ietf-httpapi-ratelimit-headers (RateLimit-Policy, RateLimit). In memory, so the limit
 holds per process; a gateway in front of several replicas sets its own.
@@ -55,7 +55,8 @@ class RateMiddleware:
 
 def _who(scope: Scope) -> str:
     for name, value in scope["headers"]:
-        if name == b"authorization":
+        # Any other scheme makes no caller (shared.callers), so it makes no count of its own either.
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
             # A digest: the token itself must not lie about in memory as a key.
             return hashlib.sha256(value).hexdigest()
     client = scope.get("client")

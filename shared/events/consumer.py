@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.client import Client, RemoteFailure
+from shared.client import Client, RemoteFailure, RemoteProblem
 from shared.db import Sessions, try_lock
+from shared.events.feed import FeedBehind
 from shared.events.model import CloudEvent
 from shared.logs import begin_trace
 
@@ -87,11 +88,17 @@ class Consumer:
             after = await cursor(session, self.source)
         # The first question is answered at once, so that a quiet feed does not delay readiness.
         wait_s = WAIT_S if self.reached else 0
-        answer = await self.client.get(
-            self.path,
-            params={"after": after, "limit": self.batch_size, "wait": wait_s},
-            timeout_s=WAIT_S + 10,
-        )
+        try:
+            answer = await self.client.get(
+                self.path,
+                params={"after": after, "limit": self.batch_size, "wait": wait_s},
+                timeout_s=WAIT_S + 10,
+            )
+        except RemoteProblem as refusal:
+            if refusal.code == FeedBehind.code:
+                self.stopped_at = f"{self.source}: {refusal.code} {after}"
+                raise FeedBroken(self.stopped_at) from refusal
+            raise
         try:
             events = _batch.validate_json(answer.content)
         except ValidationError as error:
@@ -104,9 +111,9 @@ class Consumer:
             return
         try:
             await self._apply(sessions, after, events)
-        except (_CursorMoved, OSError, DBAPIError):
-            raise
-        except Exception:
+        except Exception as error:
+            if not _is_of_an_event(error):
+                raise
             if len(events) == 1:
                 self.stopped_at = f"{self.source}: event {events[0].id} ({events[0].type})"
                 raise
@@ -132,6 +139,15 @@ class Consumer:
             )
         if self.on_applied is not None:
             self.on_applied(events)
+
+
+def _is_of_an_event(error: Exception) -> bool:
+    """Whether what an event says was refused, not the database lost or another replica faster."""
+    if isinstance(error, DBAPIError):
+        # SQLSTATE class 22: data exceptions, which not every driver makes a DataError.
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return isinstance(error, (IntegrityError, DataError)) or state.startswith("22")
+    return not isinstance(error, (_CursorMoved, OSError))
 
 
 async def cursor(session: AsyncSession, source: str) -> int:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import text
 
 from shared.callers import Caller, require
-from shared.errors import responses
+from shared.errors import Conflict, responses
 from shared.events.model import CloudEvent
 
 BATCH_MEDIA_TYPE = "application/cloudevents-batch+json"
@@ -19,10 +19,19 @@ After = Annotated[int, Query(ge=0, le=2**62, description="The last sequence numb
 FeedLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Events a batch.")]
 Wait = Annotated[float, Query(ge=0, le=WAIT_S_MAX, description="Seconds to wait for news.")]
 
+
+class FeedBehind(Conflict):
+    code = "feed_behind"
+
+    def __init__(self) -> None:
+        super().__init__("The feed ends before that number: the reader has seen another history.")
+
+
 _SELECT = text(
     "SELECT seq, id, type, subject, time, actor, actorrole, division, traceparent, data"
     " FROM event WHERE seq > :after ORDER BY seq LIMIT :limit"
 )
+_HEAD = text("SELECT seq FROM feed_head")
 
 
 def feed_router(source: str) -> APIRouter:
@@ -33,7 +42,7 @@ def feed_router(source: str) -> APIRouter:
         "/events",
         response_model=list[CloudEvent],
         responses={
-            **responses(),
+            **responses(FeedBehind),
             200: {"content": {BATCH_MEDIA_TYPE: {}}, "description": "CloudEvents batch"},
         },
     )
@@ -45,11 +54,16 @@ def feed_router(source: str) -> APIRouter:
         wait: Wait = 0,
     ) -> Response:
         """Events numbered above `after`, in order and without gaps; waits when there is none."""
-        until = time.monotonic() + wait
+        until, head_known = time.monotonic() + wait, after == 0
         while True:
             # No connection is held while waiting.
             async with request.app.state.reading_sessions() as session:
                 rows = (await session.execute(_SELECT, {"after": after, "limit": limit})).all()
+                if not rows and not head_known:
+                    # After a restored backup, new events would be taken for some seen already.
+                    if int(await session.scalar(_HEAD) or 0) < after:
+                        raise FeedBehind
+                    head_known = True
             left_s = until - time.monotonic()
             if rows or left_s <= 0 or request.app.state.stopping.is_set():
                 break

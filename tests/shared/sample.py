@@ -104,6 +104,12 @@ async def list_things(
     )
 
 
+@router.post("/{thing_id}/parts", status_code=201, response_model=ThingRead)
+async def add_part(caller: Public, once: Once, thing_id: UUID) -> ThingRead:
+    """A public creation below something with an id."""
+    return await once.remember(201, ThingRead(id=thing_id, name="part", pieces=1))
+
+
 class SampleSettings(ServiceSettings):
     pass
 

@@ -359,3 +359,40 @@ async def test_a_refusal_is_not_tried_again_and_a_failure_is_bounded(app, issuer
         await client.get("/events")
     assert wire.sent == 4
     await client.aclose()
+
+
+async def test_an_event_the_database_refuses_is_named_as_well(
+    client, maker, feed, sessions, effect_table
+):
+    await make_things(client, maker, 5)
+
+    async def breaks_a_rule(session, events: list[CloudEvent]) -> None:
+        await store(session, events)
+        if any(event.data["pieces"] == 3 for event in events):
+            await session.execute(text("INSERT INTO feed_head (one) VALUES (false)"))
+
+    consumer = Consumer("sample", feed, breaks_a_rule)
+    async with running(consumer.run(sessions)):
+
+        async def stopped() -> bool:
+            return consumer.stopped_at is not None and await effects(sessions) == [1, 2]
+
+        await until(stopped)
+        assert "sample.thing_made" in (consumer.stopped_at or "")
+
+
+async def test_a_feed_that_ends_before_the_cursor_stops_the_consumer(
+    client, maker, feed, sessions, effect_table
+):
+    """A producer restored from a backup would number new events as some already applied."""
+    await make_things(client, maker, 1)
+    async with sessions.begin() as session:
+        await session.execute(text("INSERT INTO feed_cursor VALUES ('sample', 900)"))
+    consumer = Consumer("sample", feed, store)
+    async with running(consumer.run(sessions)):
+
+        async def stopped() -> bool:
+            return consumer.stopped_at is not None
+
+        await until(stopped)
+        assert "feed_behind" in (consumer.stopped_at or "")

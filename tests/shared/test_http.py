@@ -1,8 +1,10 @@
 """Errors, callers, idempotency, paging, limits: what every service's HTTP surface does."""
 
 import asyncio
+import base64
 import json
 import time
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +14,7 @@ import pytest
 
 from shared.issuer import Issuer
 from shared.logs import logged_path
+from shared.paging import InvalidCursor, decode_cursor
 from tests.shared.sample import make_app
 
 
@@ -279,3 +282,40 @@ async def test_logs_are_json_with_the_trace_and_without_the_query(client, capfd)
     assert line["trace_id"] == answer.headers["x-trace-id"]
     assert (line["service"], line["path"], line["status"]) == ("sample", "/v1/things", 200)
     assert "limit=7" not in json.dumps(lines)
+
+
+@pytest.mark.parametrize(
+    "value", ['["9999-12-31T23:59:59-23:59"]', '["0001-01-01T00:00:00+23:59"]']
+)
+def test_a_moment_no_clock_can_hold_is_no_cursor(value):
+    cursor = base64.urlsafe_b64encode(value.encode()).rstrip(b"=").decode()
+    with pytest.raises(InvalidCursor):
+        decode_cursor(cursor, datetime)
+
+
+@pytest.mark.parametrize(("value", "kind"), [("[Infinity]", int), ('["\\ud800"]', str)])
+def test_a_value_no_column_can_hold_is_no_cursor(value, kind):
+    cursor = base64.urlsafe_b64encode(value.encode()).rstrip(b"=").decode()
+    with pytest.raises(InvalidCursor):
+        decode_cursor(cursor, kind)
+
+
+async def test_a_path_with_nul_is_no_failure_of_ours(client, maker):
+    """The key is looked up before the path's own id is judged."""
+    headers = {**maker, "Idempotency-Key": "1"}
+    answer = await client.post("/v1/things/%00/parts", json={}, headers=headers)
+    assert answer.status_code == 422
+
+
+async def test_another_scheme_of_authorization_does_not_begin_a_count_of_its_own(
+    sample_url, issuer
+):
+    application = make_app(sample_url, issuer.key_set_path, settings={"rate_per_minute_max": 5})
+    async with application.router.lifespan_context(application):
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            answers = [
+                await client.get("/v1/things", headers={"Authorization": f"Basic {n}"})
+                for n in range(11)
+            ]
+            assert {a.status_code for a in answers} == {200, 429}
