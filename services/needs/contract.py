@@ -439,6 +439,13 @@ class NeedDrafted(Event):
     item_class: str
 
 
+class NeedEdited(Event):
+    """A draft or returned need was changed, by somebody who may not decide it from now on."""
+
+    type: ClassVar[str] = "needs.need_edited"
+    need_id: UUID
+
+
 class NeedSubmitted(Event):
     type: ClassVar[str] = "needs.need_submitted"
     need_id: UUID

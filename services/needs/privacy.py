@@ -22,7 +22,7 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared.files import sync_directory, write_durably
+from shared.files import create_durably, sync_directory
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -218,7 +218,7 @@ def _secret(path: Path) -> bytes:
     try:
         found = path.read_bytes()
     except FileNotFoundError:
-        write_durably(path, secrets.token_bytes(KEY_BYTES), mode=0o600)
+        create_durably(path, secrets.token_bytes(KEY_BYTES), mode=0o600)
         found = path.read_bytes()
     if len(found) != KEY_BYTES:
         raise KeyStoreDamaged(str(path))

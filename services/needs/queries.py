@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Row,
+    all_,
     and_,
     cast,
     exists,
@@ -20,10 +21,11 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.needs import contract, tables
-from services.needs.domain.errors import NeedNotFound, OutsideDivision
+from services.needs.domain.errors import NeedNotFound
 from services.needs.domain.quantities import Holding, met
 from services.needs.domain.states import PUBLIC
 from services.needs.domain.verification import ROLE_OF
+from services.needs.operations.rows import check_may_see, sees_division
 from services.needs.searching import query as search_query
 from shared.callers import Caller
 from shared.vocabulary import divisions
@@ -164,8 +166,7 @@ async def read_detail(session: AsyncSession, caller: Caller, need_id: UUID) -> c
     row = (await session.execute(statement)).one_or_none()
     if row is None:
         raise NeedNotFound
-    if not caller.covers(row.division_code):
-        raise OutsideDivision
+    check_may_see(caller, row.division_code, row.entered_by)
     return render_detail(row)
 
 
@@ -179,14 +180,16 @@ async def list_work(
     after: UUID | None,
     rows_max: int,
 ) -> Sequence[Row[Any]]:
-    """Needs of the caller's division, oldest first.
+    """Needs of the caller's division, oldest first; who only enters sees what they entered.
 
-    mine  only those that await this officer: at the level of a role held, not entered, decided or
-          recused from by the caller
+    mine  only those that await this officer: at the level of a role held, not entered, edited,
+          decided or recused from by the caller, whose applicant the caller did not register
     """
     if caller.division is None:
         return []
     conditions = [_between(caller.division)]
+    if not sees_division(caller):
+        conditions.append(Need.entered_by == caller.subject)
     if level is not None:
         conditions.append(Need.next_level == level.value)
     if state is not None:
@@ -217,7 +220,18 @@ def _awaits(caller: Caller) -> ColumnElement[bool]:
     recused = exists().where(
         tables.Recusal.need_id == Need.id, tables.Recusal.officer == caller.subject
     )
-    return and_(Need.next_level.in_(held), Need.entered_by != caller.subject, ~decided, ~recused)
+    judged = exists().where(
+        tables.Objection.need_id == Need.id, tables.Objection.decided_by == caller.subject
+    )
+    return and_(
+        Need.next_level.in_(held),
+        Need.entered_by != caller.subject,
+        Applicant.entered_by != caller.subject,
+        literal(caller.subject) != all_(Need.edited_by),
+        ~decided,
+        ~judged,
+        ~recused,
+    )
 
 
 async def list_objections(

@@ -24,7 +24,7 @@ from stdnum import luhn
 from stdnum.exceptions import ValidationError
 from stdnum.iso7064 import mod_11_2
 
-from services.needs.domain.errors import PersonalDataInText
+from services.needs.domain.errors import FieldInvalid, PersonalDataInText
 
 ID_NUMBER, PHONE, ACCOUNT, NAME = "an ID number", "a phone number", "a bank account", "a name"
 
@@ -62,9 +62,20 @@ def find(text: str, own_name: str | None = None) -> Finding | None:
     return None
 
 
-def find_in_key(key: str) -> Finding | None:
-    """An ID number that stands alone in a submitter's record key; other numbers are its right."""
+def refuse_personal_key(key: str | None, own_name: str | None) -> None:
+    """Raise FieldInvalid when a record key tells who the applicant is: it outlives an erasure."""
+    if key and find_in_key(key, own_name):
+        raise FieldInvalid(
+            "external_key", "The key holds what looks like an ID number or the applicant's name."
+        )
+
+
+def find_in_key(key: str, own_name: str | None = None) -> Finding | None:
+    """The own name, or an ID number that stands alone; other numbers are the submitter's right."""
     folded = _Folded(key)
+    if own_name:
+        for begin, end in _names(folded, own_name):
+            return folded.place(NAME, begin, end)
     for kind, begin, end in _id_numbers(folded):
         around = folded.text[max(0, begin - 1) : begin] + folded.text[end : end + 1]
         if not around.isalnum():

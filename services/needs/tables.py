@@ -93,6 +93,7 @@ def _prefix(length: int) -> Mapped[str]:
 
 _NEWEST = (text("published_at DESC"), text("id DESC"))
 _PUBLISHED = text("state = 'published'")
+_NOBODY = text("'{}'")
 
 
 def _listing(name: str, *columns: str) -> Index:
@@ -209,6 +210,8 @@ class Need(Base):
     published_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
     entered_by: Mapped[str] = mapped_column(Text)
+    # Subjects; who changed what is asked for decides it as little as who entered it.
+    edited_by: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=_NOBODY)
     created_at: Mapped[datetime]
     version: Mapped[int] = mapped_column(Integer, default=1)
     search: Mapped[str] = deferred(mapped_column(TSVECTOR, nullable=False))

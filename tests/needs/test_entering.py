@@ -189,3 +189,14 @@ async def test_a_household_record_is_scored_by_the_versioned_index(people: Peopl
     assert made["name"] == "欧阳**"
     rows = await people.sql("SELECT deprivation_index FROM applicant WHERE id = :id", id=made["id"])
     assert rows[0][0] == "deprivation-index-1"
+
+
+async def test_a_key_of_a_refused_row_stands_for_nobody(people: People):
+    """The second row must not be answered with the id of an applicant that was not written."""
+    known = a_household()
+    await people.post("/applicants", people.clerk, known, 201)
+    batch = {"applicants": [known | {"external_key": "row 7"}] * 2}
+    results = (await people.post("/applicant-batches", people.clerk, batch))["results"]
+    assert [(r["outcome"], r["code"], r["id"]) for r in results] == [
+        ("refused", "applicant_exists", None)
+    ] * 2

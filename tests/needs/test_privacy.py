@@ -21,10 +21,12 @@ from services.needs.privacy import (
 from tests.needs.builders import (
     ACCOUNT,
     ADDRESS,
+    COUNTY,
     NAME,
     OTHER_COUNTY,
     PHONE,
     a_household,
+    a_need,
     an_id_number,
 )
 from tests.needs.conftest import MakeToken, People
@@ -273,3 +275,81 @@ async def test_personal_data_is_in_no_public_answer_no_event_and_no_log(
     lines = "".join(row.line for row in told)
     assert "430224101201" not in lines
     assert applicant not in lines
+
+
+async def test_an_id_number_in_other_digits_is_refused(people: People):
+    """Full-width digits would pass the check and give another blind index for the same person."""
+    number = an_id_number()
+    wide = number.translate({ord(digit): ord(digit) - 0x30 + 0xFF10 for digit in "0123456789"})
+    for odd in (wide, "X" * 17 + number[-1], "1" * 17 + "０"):
+        body = a_household(personal={"name": "李明", "id_number": odd})
+        refused = await people.post("/applicants", people.clerk, body, 422)
+        assert refused["code"] == "id_number_invalid", odd
+
+
+async def test_a_supervisor_erases_in_their_own_division_only(people: People, token: MakeToken):
+    applicant = await people.household()
+    path = f"/applicants/{applicant}/personal"
+    stranger = token("supervisor", subject="supervisor elsewhere", division=OTHER_COUNTY)
+    refused = await people.call("DELETE", path, stranger, expect=403)
+    assert refused["code"] == "outside_division"
+    read = await people.get(f"{path}?purpose=check", people.supervisor)
+    assert read["name"] == NAME
+
+
+async def test_a_code_that_is_kept_for_ever_holds_no_number_of_a_person(people: People):
+    applicant = await people.household()
+    path = f"/applicants/{applicant}/personal?purpose=call_{PHONE}"
+    refused = await people.get(path, people.county, expect=422)
+    assert refused["code"] == "personal_data_in_text"
+    need = await people.need(applicant)
+    body = {"reason_code": f"same_phone_{PHONE}"}
+    refused = await people.post(f"/needs/{need['id']}/recusals", people.township, body, 422)
+    assert refused["code"] == "personal_data_in_text"
+
+
+async def test_the_applicants_name_is_no_key(people: People):
+    body = a_household(external_key=f"{NAME}-1")
+    refused = await people.post("/applicants", people.clerk, body, 422)
+    assert (refused["code"], refused["errors"][0]["loc"]) == ("invalid_content", ["external_key"])
+    body = a_need(await people.household(), external_key=f"2020/{NAME}")
+    refused = await people.post("/needs", people.clerk, body, 422)
+    assert (refused["code"], refused["errors"][0]["loc"]) == ("invalid_content", ["external_key"])
+
+
+async def test_who_only_enters_sees_what_they_entered(people: People, token: MakeToken):
+    applicant = await people.household()
+    need = await people.need(applicant)
+    other = token("entry_clerk", subject="one who only enters", division=COUNTY)
+    for path in (f"/applicants/{applicant}", f"/work/needs/{need['id']}"):
+        refused = await people.get(path, other, expect=403)
+        assert refused["code"] == "entered_by_another", path
+    assert (await people.get("/work/needs", other))["data"] == []
+    own = (await people.post("/applicants", other, a_household(), 201))["id"]
+    mine = await people.post("/needs", other, a_need(own), 201)
+    listed = (await people.get("/work/needs", other))["data"]
+    assert [row["id"] for row in listed] == [mine["id"]]
+    refused = await people.post(f"/needs/{need['id']}/withdrawal", other, expect=403)
+    assert refused["code"] == "entered_by_another"
+
+
+def test_two_first_starts_at_once_agree_on_one_secret(tmp_path: Path):
+    """Each of two processes that found none would else wrap keys under a KEK of its own."""
+    program = (
+        "import sys; from pathlib import Path; from services.needs.privacy import _secret\n"
+        "sys.stdin.readline(); print(_secret(Path(sys.argv[1])).hex())"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "kek")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert len({process.communicate(timeout=60)[0] for process in started}) == 1

@@ -1,9 +1,12 @@
 """Notice, publishing first, objections, renewal and expiry; time comes in as an argument."""
 
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from services.needs.privacy import programme_year
 from shared.db import now
 from tests.needs.builders import CITY, COUNTY, VILLAGE, once
 from tests.needs.conftest import MakeToken, People, Row
@@ -278,3 +281,124 @@ async def test_an_objection_of_before_a_return_still_blocks_publication(
     await people.post(f"/objections/{objection['id']}/decision", people.supervisor, body)
     await people.publish_due(late)
     assert (await people.detail(urgent["id"]))["state"] == state
+
+
+async def delivered_and_sent_back(people: People, need_id: str, *, before_return: Any) -> None:
+    """All of a need on its way arrives, which closes it; something happens; it is sent back."""
+    allocation = uuid4()
+    await people.put(need_id, allocation, 100)
+    await people.put(need_id, allocation, 100, "dispatched")
+    await before_return(allocation)
+    await people.put(need_id, allocation, 100, "returned")
+
+
+async def test_what_is_sent_back_is_not_public_again_while_an_objection_is_open(
+    people: People, urgent: Row
+):
+    made: list[Row] = []
+
+    async def objected(allocation: Any) -> None:
+        made.append(await object_to(people, urgent["id"]))
+        await people.put(urgent["id"], allocation, 100, "delivered")
+        assert (await people.detail(urgent["id"]))["state"] == "closed"
+
+    await delivered_and_sent_back(people, urgent["id"], before_return=objected)
+    assert (await people.detail(urgent["id"]))["state"] == "suspended"
+    assert (await people.types_of(urgent["id"]))[-1] == "need_suspended"
+    await people.get(f"/needs/{urgent['id']}", expect=404)
+    await people.post(
+        f"/objections/{made[0]['id']}/decision",
+        people.supervisor,
+        {"outcome": "dismissed", "reason": "经核实不属实"},
+    )
+    assert (await people.detail(urgent["id"]))["state"] == "published"
+
+
+async def test_an_objection_upheld_after_delivery_rejects_the_need_for_good(
+    people: People, urgent: Row
+):
+    async def upheld(allocation: Any) -> None:
+        objection = await object_to(people, urgent["id"])
+        await people.put(urgent["id"], allocation, 100, "delivered")
+        await people.post(
+            f"/objections/{objection['id']}/decision",
+            people.supervisor,
+            {"outcome": "upheld", "reason": "属实"},
+        )
+        assert (await people.detail(urgent["id"]))["state"] == "rejected"
+
+    await delivered_and_sent_back(people, urgent["id"], before_return=upheld)
+    assert (await people.detail(urgent["id"]))["state"] == "rejected"
+
+
+async def test_delivery_does_not_replace_the_verification_that_is_owed(people: People, urgent: Row):
+    async def delivered(allocation: Any) -> None:
+        await people.put(urgent["id"], allocation, 100, "delivered")
+        closed = await people.detail(urgent["id"])
+        assert (closed["state"], closed["next_level"]) == ("closed", "county")
+
+    await delivered_and_sent_back(people, urgent["id"], before_return=delivered)
+    assert (await people.detail(urgent["id"]))["state"] == "published"
+    await people.suspend_overdue(now() + timedelta(days=8))
+    assert (await people.detail(urgent["id"]))["state"] == "suspended"
+
+
+async def test_a_delivered_need_published_first_is_still_verified_or_rejected(
+    people: People, urgent: Row
+):
+    allocation = uuid4()
+    for state in ("reserved", "dispatched", "delivered"):
+        await people.put(urgent["id"], allocation, 100, state)
+    returned = await people.decide(urgent["id"], people.county, "returned", "请补充", expect=409)
+    assert returned["code"] == "state_forbids"
+    assert (await people.decide(urgent["id"], people.county))["state"] == "closed"
+    assert (await people.types_of(urgent["id"]))[-2:] == ["need_verified", "need_reviewed"]
+
+
+async def test_nobody_decides_their_own_objection(people: People, token: MakeToken):
+    need = await noticed(people)
+    objector = token("city_officer", subject="objector", division=CITY)
+    body = {"reason": "该户不符合条件"}
+    objection = await people.post(f"/needs/{need['id']}/objections", objector, body, 201)
+    path = f"/objections/{objection['id']}/decision"
+    refused = await people.post(path, objector, {"outcome": "upheld", "reason": "属实"}, 403)
+    assert refused["code"] == "part_of_chain"
+
+
+async def test_who_decided_an_objection_does_not_verify_the_need(
+    people: People, urgent: Row, token: MakeToken
+):
+    objection = await object_to(people, urgent["id"])
+    judge = token("county_officer", subject="judge", division=COUNTY)
+    body = {"outcome": "dismissed", "reason": "经核实不属实"}
+    await people.post(f"/objections/{objection['id']}/decision", judge, body)
+    refused = await people.decide(urgent["id"], judge, expect=409)
+    assert refused["code"] == "decided_by_you"
+    listed = await people.get("/work/needs?mine=true&limit=200", judge)
+    assert urgent["id"] not in {need["id"] for need in listed["data"]}
+
+
+async def test_a_need_keeps_the_pseudonym_it_was_entered_under(people: People, urgent: Row):
+    """Told under two years' pseudonyms, a need would join the years of its applicant."""
+    await people.sql(
+        "UPDATE need SET created_at = created_at - interval '1 year' WHERE id = :id",
+        id=urgent["id"],
+    )
+    objection = await object_to(people, urgent["id"])
+    await people.post(
+        f"/objections/{objection['id']}/decision",
+        people.supervisor,
+        {"outcome": "dismissed", "reason": "经核实不属实"},
+    )
+    told = [
+        data["applicant"]
+        for kind, data in await people.events_of(urgent["id"])
+        if kind == "need_published"
+    ]
+    row = (
+        await people.sql(
+            "SELECT applicant_id, created_at FROM need WHERE id = :id", id=urgent["id"]
+        )
+    )[0]
+    privacy = people.app.state.privacy
+    assert told[-1] == privacy.pseudonym(row.applicant_id, programme_year(row.created_at))

@@ -233,3 +233,27 @@ async def test_a_draft_without_a_quantity_cannot_be_submitted(people: People):
     assert need["state"] == "draft"
     refused = await people.post(f"/needs/{need['id']}/submission", people.clerk, expect=409)
     assert refused["code"] == "need_incomplete"
+
+
+async def test_nobody_decides_what_they_have_edited_or_whom_they_registered(
+    people: People, token: MakeToken
+):
+    applicant = await people.household()
+    need = await people.need(applicant, submit=False)
+    registrar = token("village_committee", subject=people.clerk_subject, division=VILLAGE)
+    editor = token("village_officer", subject="editor", division=VILLAGE)
+    edit = {"title": "医用外科口罩二百只", "quantity": 200}
+    await people.call(
+        "PATCH", f"/needs/{need['id']}", editor, edit, headers={"If-Match": f'"{need["version"]}"'}
+    )
+    assert (await people.events_of(need["id"]))[-1][0] == "need_edited"
+    await people.post(f"/needs/{need['id']}/submission", people.clerk)
+    same = token("village_committee", subject="editor", division=VILLAGE)
+    assert (await people.decide(need["id"], same, expect=403))["code"] == "entered_by_you"
+    listed = await people.get("/work/needs?mine=true&limit=200", same)
+    assert need["id"] not in {row["id"] for row in listed["data"]}
+    theirs = token("village_officer", subject="another", division=VILLAGE)
+    second = await people.post("/needs", theirs, a_need(applicant, submit=True), 201)
+    refused = await people.decide(second["id"], registrar, expect=403)
+    assert refused["code"] == "entered_by_you"
+    assert (await people.decide(second["id"], people.village))["state"] == "village_verified"

@@ -67,6 +67,13 @@ class OutsideDivision(Forbidden):
         super().__init__("Your division does not cover it.")
 
 
+class EnteredByAnother(Forbidden):
+    code = "entered_by_another"
+
+    def __init__(self) -> None:
+        super().__init__("Who only enters sees what they entered.")
+
+
 class NotYourLevel(Forbidden):
     code = "not_your_level"
 
@@ -78,7 +85,7 @@ class EnteredByYou(Forbidden):
     code = "entered_by_you"
 
     def __init__(self) -> None:
-        super().__init__("Nobody decides a need they have entered.")
+        super().__init__("Nobody decides what they have entered or edited.")
 
 
 class RecusalDeclared(Forbidden):

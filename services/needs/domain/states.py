@@ -34,10 +34,11 @@ MAY_BECOME: dict[NeedState, frozenset[NeedState]] = {
     NeedState.RETURNED: frozenset({NeedState.SUBMITTED, NeedState.REJECTED, NeedState.WITHDRAWN}),
     NeedState.REJECTED: frozenset(),
     NeedState.WITHDRAWN: frozenset(),
-    # What was on its way when the need expired may still arrive.
-    NeedState.EXPIRED: frozenset({NeedState.CLOSED}),
-    # Delivered goods that are sent back leave the need open again.
-    NeedState.CLOSED: frozenset({NeedState.PUBLISHED}),
+    # What was on its way when the need expired may still arrive. Rejected: an objection was upheld.
+    NeedState.EXPIRED: frozenset({NeedState.CLOSED, NeedState.REJECTED}),
+    # Delivered goods that are sent back leave the need open again. Rejected: an objection was
+    # upheld, or a need published first did not pass, after all had been delivered.
+    NeedState.CLOSED: frozenset({NeedState.PUBLISHED, NeedState.REJECTED}),
 }
 
 VERIFIED: dict[Level, NeedState] = {

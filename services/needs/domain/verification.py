@@ -59,7 +59,9 @@ def is_published_first(urgency: Urgency, submission: int, policy: Policy) -> boo
 class Standing:
     """A need as far as deciding it is concerned.
 
+    entered_by  subjects of all who entered the applicant or the need, or edited the need
     decided_by  subjects of all who decided it at any level, in this or an earlier submission
+    judged_by   subjects of all who decided an objection to it
     recused     subjects of all who declared a relation to the applicant
     """
 
@@ -67,8 +69,9 @@ class Standing:
     state: NeedState
     next_level: Level | None
     publish_first: bool
-    entered_by: str
+    entered_by: frozenset[str]
     decided_by: frozenset[str]
+    judged_by: frozenset[str]
     recused: frozenset[str]
 
 
@@ -92,22 +95,25 @@ def check_may_decide(need: Standing, officer: Officer) -> Level:
     if not officer.covers(need.division_code):
         raise errors.OutsideDivision
     # Before the level: who has decided the village's turn must hear that, not "not your level".
-    if officer.subject in need.decided_by:
+    if officer.subject in need.decided_by | need.judged_by:
         raise errors.DecidedByYou
     if ROLE_OF[level] not in officer.roles:
         raise errors.NotYourLevel(level)
-    if officer.subject == need.entered_by:
+    if officer.subject in need.entered_by:
         raise errors.EnteredByYou
     if officer.subject in need.recused:
         raise errors.RecusalDeclared
     return level
 
 
-def check_may_decide_objection(need: Standing, officer: Officer) -> None:
-    """Somebody who covers the division and had no part in the need at any time."""
+def check_may_decide_objection(need: Standing, officer: Officer, objector: str | None) -> None:
+    """Somebody who covers the division and had no part in the need at any time.
+
+    objector  subject of who objected, None when the public did without an account
+    """
     if not officer.covers(need.division_code):
         raise errors.OutsideDivision
-    if officer.subject in need.decided_by or officer.subject == need.entered_by:
+    if officer.subject in need.decided_by | need.entered_by or officer.subject == objector:
         raise errors.PartOfChain
     if officer.subject in need.recused:
         raise errors.RecusalDeclared

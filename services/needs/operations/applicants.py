@@ -1,6 +1,7 @@
 """Registering applicants; reading and erasing a household's personal data."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,10 +14,10 @@ from stdnum.iso7064 import mod_11_2
 
 from services.needs import contract, tables
 from services.needs.domain import errors
-from services.needs.operations.rows import Actor
+from services.needs.operations.rows import Actor, check_may_see
 from services.needs.policies import deprivation_index
 from services.needs.privacy import MASK, Privacy, masked, open_sealed, programme_year, seal
-from services.needs.screening import find_in_key, refuse_personal_data
+from services.needs.screening import refuse_personal_data, refuse_personal_key
 from shared.callers import Caller
 from shared.db import lock, uuid7
 from shared.errors import ServiceError
@@ -60,7 +61,8 @@ async def register(
     written = await _insert(session, rows)
     await _seal_personal(session, privacy, {i: b for i, b in accepted.items() if i in written})
     await _tell_registered(session, privacy, caller, accepted, written, now)
-    return [_unless_a_duplicate(result, written) for result in results]
+    duplicates = accepted.keys() - written
+    return [_unless_a_duplicate(result, duplicates) for result in results]
 
 
 async def _known_keys(
@@ -114,8 +116,7 @@ def _check(caller: Caller, body: contract.ApplicantCreate) -> None:
         raise errors.UnknownCode("division_code")
     if not caller.covers(body.division_code):
         raise errors.OutsideDivision
-    if body.external_key is not None and find_in_key(body.external_key):
-        raise errors.FieldInvalid("external_key", "The key holds what looks like an ID number.")
+    refuse_personal_key(body.external_key, body.personal.name if body.personal else None)
     if body.kind == "household":
         if body.personal is None or body.household is None:
             raise errors.ApplicantIncomplete("household", "A household has personal and household.")
@@ -143,12 +144,16 @@ def _check_household(household: contract.HouseholdRecord) -> None:
 def _id_number(text: str) -> str:
     """18 characters with their check digit, as GB 11643 has it; older ones are not accepted."""
     compact = text.replace(" ", "").upper()
+    # ASCII only: the check takes digits of any script, and each would be another blind index.
+    if not _ID_NUMBER.fullmatch(compact):
+        raise errors.IdNumberInvalid
     try:
-        if len(compact) != 18:
-            raise errors.IdNumberInvalid
         return str(mod_11_2.validate(compact))
     except ValidationError as error:
         raise errors.IdNumberInvalid from error
+
+
+_ID_NUMBER = re.compile("[0-9]{17}[0-9X]")
 
 
 async def _insert(session: AsyncSession, rows: list[dict[str, Any]]) -> set[UUID]:
@@ -209,11 +214,12 @@ async def _tell_registered(
 
 
 def _unless_a_duplicate(
-    result: contract.CreatedItem | ServiceError, written: set[UUID]
+    result: contract.CreatedItem | ServiceError, duplicates: Set[UUID]
 ) -> contract.CreatedItem | ServiceError:
-    if isinstance(result, ServiceError) or result.outcome != "created" or result.id in written:
-        return result
-    return errors.ApplicantExists()
+    # Also of a later row with the key of such a one: there is no applicant of that id.
+    if isinstance(result, contract.CreatedItem) and result.id in duplicates:
+        return errors.ApplicantExists()
+    return result
 
 
 # ------------------------------------------------------------- personal data
@@ -223,8 +229,7 @@ async def read(session: AsyncSession, caller: Caller, applicant_id: UUID) -> tab
     applicant = await session.get(tables.Applicant, applicant_id)
     if applicant is None:
         raise errors.ApplicantNotFound
-    if not caller.covers(applicant.division_code):
-        raise errors.OutsideDivision
+    check_may_see(caller, applicant.division_code, applicant.entered_by)
     return applicant
 
 
@@ -237,6 +242,7 @@ async def read_personal(
     now: datetime,
 ) -> contract.PersonalRead:
     """The values in clear, for an officer of the division or a supervisor; recorded each time."""
+    refuse_personal_data({"purpose": purpose})
     applicant = await session.get(tables.Applicant, applicant_id)
     if applicant is None:
         raise errors.ApplicantNotFound
@@ -271,6 +277,8 @@ async def erase_personal(
     applicant = await session.get(tables.Applicant, applicant_id, with_for_update=True)
     if applicant is None:
         raise errors.ApplicantNotFound
+    if not caller.covers(applicant.division_code):
+        raise errors.OutsideDivision
     # Before the commit: if that fails, the values are gone all the same and asking again ends it.
     await privacy.keys.destroy(applicant_id)
     if applicant.erased_at is not None or applicant.kind != codes.ApplicantKind.HOUSEHOLD:

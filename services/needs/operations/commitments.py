@@ -11,7 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.needs import contract, tables
 from services.needs.domain import errors
 from services.needs.domain.quantities import Commitment, Holding, apply, state_after_movement
-from services.needs.operations.publication import tell_published
+from services.needs.operations.publication import (
+    count_open_objections,
+    suspend_for_objection,
+    tell_published,
+)
 from services.needs.operations.rows import Actor, lock_needs, set_state, told
 from services.needs.privacy import Privacy
 from shared.callers import Caller
@@ -23,7 +27,7 @@ from shared.vocabulary.movements import MovementState
 _Key = tuple[UUID, UUID]
 
 
-async def hold(
+async def move_all(
     session: AsyncSession,
     privacy: Privacy,
     caller: Caller,
@@ -62,7 +66,7 @@ async def hold(
     await _upsert(session, {key: c for key, c in held.items() if before.get(key) != c}, now)
     await emit_all(session, emissions)
     changed = [need for need in needs.values() if need.state != states[need.id]]
-    await _tell_states(session, privacy, changed, actor, now)
+    await _tell_states(session, privacy, changed, actor)
     return results
 
 
@@ -94,9 +98,8 @@ def _write(need: tables.Need, holding: Holding) -> None:
     need.delivered = holding.delivered
     before = NeedState(need.state)
     if (after := state_after_movement(before, holding)) is not before:
+        # A need published first that is filled keeps its level: its verification is still owed.
         set_state(need, after)
-        if after is NeedState.CLOSED:
-            need.next_level = None
 
 
 def _moved(
@@ -141,12 +144,17 @@ async def _tell_states(
     privacy: Privacy,
     changed: Sequence[tables.Need],
     actor: Actor,
-    now: datetime,
 ) -> None:
     closed = [need for need in changed if need.state == NeedState.CLOSED]
     await emit_all(
         session, [told(need, contract.NeedClosed(need_id=need.id), actor) for need in closed]
     )
     reopened = [need for need in changed if need.state == NeedState.PUBLISHED]
-    if reopened:
-        await tell_published(session, privacy, reopened, actor, now)
+    if not reopened:
+        return
+    objections = await count_open_objections(session, [need.id for need in reopened])
+    for need in reopened:
+        if objections[need.id]:
+            await suspend_for_objection(session, need, actor)
+    published = [need for need in reopened if not objections[need.id]]
+    await tell_published(session, privacy, published, actor)

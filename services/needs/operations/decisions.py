@@ -1,11 +1,10 @@
 """Verification: officers pass, return or reject needs at the level of their role."""
 
-from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,7 +20,6 @@ from services.needs.domain.verification import (
 from services.needs.operations.policies import read_policies
 from services.needs.operations.publication import (
     count_open_objections,
-    read_recused,
     read_verified_by,
     take_up_again,
 )
@@ -34,6 +32,7 @@ from services.needs.operations.rows import (
     set_state,
     told,
 )
+from services.needs.operations.standings import read_standings
 from services.needs.privacy import Privacy
 from services.needs.screening import refuse_personal_data
 from shared.callers import Caller
@@ -52,7 +51,7 @@ async def decide(
 ) -> list[tables.Need | ServiceError]:
     """One result for each decision, in their order: the need as it is now, or the refusal."""
     needs = await lock_needs(session, [decision.need_id for decision in decisions])
-    standings = await _standings(session, needs)
+    standings = await read_standings(session, needs.values())
     policies = await read_policies(session, now)
     with_reason = [
         needs[d.need_id].applicant_id for d in decisions if d.reason and d.need_id in needs
@@ -73,8 +72,11 @@ async def decide(
             emissions += _apply(need, standing, level, decision, policy, Actor.of(caller), now)
             session.add(_verification(need, level, decision, caller, policy, now))
             # A second decision about the same need in this batch meets the first.
-            standings[need.id] = _standing(
-                need, standing.decided_by | {caller.subject}, standing.recused
+            standings[need.id] = replace(
+                standing,
+                state=NeedState(need.state),
+                next_level=None if need.next_level is None else Level(need.next_level),
+                decided_by=standing.decided_by | {caller.subject},
             )
             if need.publish_first and decision.outcome == "passed" and need.next_level is None:
                 reviewed.append(need)
@@ -85,34 +87,6 @@ async def decide(
     await emit_all(session, emissions)
     await _finish_reviews(session, privacy, reviewed, Actor.of(caller), now)
     return results
-
-
-async def _standings(session: AsyncSession, needs: dict[UUID, tables.Need]) -> dict[UUID, Standing]:
-    rows = await session.execute(
-        select(tables.Verification.need_id, tables.Verification.officer).where(
-            tables.Verification.need_id.in_(needs)
-        )
-    )
-    decided_by: dict[UUID, set[str]] = defaultdict(set)
-    for need_id, officer in rows:
-        decided_by[need_id].add(officer)
-    recused = await read_recused(session, list(needs))
-    return {
-        need_id: _standing(need, frozenset(decided_by[need_id]), frozenset(recused[need_id]))
-        for need_id, need in needs.items()
-    }
-
-
-def _standing(need: tables.Need, decided_by: frozenset[str], recused: frozenset[str]) -> Standing:
-    return Standing(
-        division_code=need.division_code,
-        state=NeedState(need.state),
-        next_level=None if need.next_level is None else Level(need.next_level),
-        publish_first=need.publish_first,
-        entered_by=need.entered_by,
-        decided_by=decided_by,
-        recused=recused,
-    )
 
 
 def _check(standing: Standing, caller: Caller, decision: contract.Decision) -> Level:
@@ -204,6 +178,7 @@ async def recuse(
     session: AsyncSession, caller: Caller, need_id: UUID, reason_code: str, now: datetime
 ) -> contract.RecusalRead:
     """Declare a relation to the applicant; declared twice, the first declaration stands."""
+    refuse_personal_data({"reason_code": reason_code})
     need = await lock_need(session, need_id)
     if not caller.covers(need.division_code):
         raise errors.OutsideDivision

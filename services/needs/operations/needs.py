@@ -16,6 +16,7 @@ from services.needs.operations.policies import PoliciesInForce, read_policies
 from services.needs.operations.publication import publish
 from services.needs.operations.rows import (
     Actor,
+    check_may_see,
     lock_need,
     read_applicants,
     read_names,
@@ -23,7 +24,7 @@ from services.needs.operations.rows import (
     told,
 )
 from services.needs.privacy import Privacy, programme_year
-from services.needs.screening import find_in_key, refuse_personal_data
+from services.needs.screening import refuse_personal_data, refuse_personal_key
 from services.needs.searching import vector
 from shared.callers import Caller
 from shared.db import lock, uuid7
@@ -107,8 +108,7 @@ def _need(
     if not caller.covers(applicant.division_code):
         raise errors.OutsideDivision
     _check_codes(body)
-    if body.external_key is not None and find_in_key(body.external_key):
-        raise errors.FieldInvalid("external_key", "The key holds what looks like an ID number.")
+    refuse_personal_key(body.external_key, names.get(applicant.id))
     _screen(body, names.get(applicant.id))
     base_quantity, base_unit = _base(body.item_class, body.quantity, body.unit)
     return tables.Need(
@@ -132,6 +132,7 @@ def _need(
         publish_first=False,
         version=1,
         entered_by=caller.subject,
+        edited_by=[],
         created_at=now,
         search=_search(body.item_class, body.title, body.item, body.specification, body.text),
     )
@@ -238,10 +239,9 @@ async def _publish_first(
 
 
 async def _lock_own(session: AsyncSession, caller: Caller, need_id: UUID) -> tables.Need:
-    """The need, locked, if the caller's division covers it."""
+    """The need, locked, if the caller may see it."""
     need = await lock_need(session, need_id)
-    if not caller.covers(need.division_code):
-        raise errors.OutsideDivision
+    check_may_see(caller, need.division_code, need.entered_by)
     return need
 
 
@@ -269,6 +269,9 @@ async def edit(
         raise errors.QuantityHeld
     need.search = _search(need.item_class, need.title, need.item, need.specification, need.text)
     need.version += 1
+    if caller.subject not in need.edited_by:
+        need.edited_by = [*need.edited_by, caller.subject]
+    await emit_all(session, [told(need, contract.NeedEdited(need_id=need.id), Actor.of(caller))])
     return need
 
 

@@ -10,13 +10,11 @@ from services.needs import contract, tables
 from services.needs.domain import errors
 from services.needs.domain.states import may_become
 from services.needs.domain.verification import (
-    Standing,
     check_may_decide_objection,
     check_open_to_objection,
 )
 from services.needs.operations.publication import (
     count_open_objections,
-    read_recused,
     suspend_for_objection,
     take_up_again,
 )
@@ -28,6 +26,7 @@ from services.needs.operations.rows import (
     set_state,
     told,
 )
+from services.needs.operations.standings import read_standings
 from services.needs.privacy import Privacy
 from services.needs.screening import refuse_personal_data
 from shared.callers import Caller
@@ -86,7 +85,8 @@ async def decide(
     # The need first, as everywhere; only then its objections.
     need = await lock_need(session, need_id)
     objection = await session.get_one(tables.Objection, objection_id, with_for_update=True)
-    check_may_decide_objection(await _standing(session, need), officer_of(caller))
+    standing = (await read_standings(session, [need]))[need.id]
+    check_may_decide_objection(standing, officer_of(caller), objection.received_from)
     if objection.state != "open":
         raise errors.ObjectionClosed
     names = await read_names(session, privacy, [need.applicant_id])
@@ -109,24 +109,8 @@ async def decide(
     return objection
 
 
-async def _standing(session: AsyncSession, need: tables.Need) -> Standing:
-    decided_by = await session.scalars(
-        select(tables.Verification.officer).where(tables.Verification.need_id == need.id)
-    )
-    recused = await read_recused(session, [need.id])
-    return Standing(
-        division_code=need.division_code,
-        state=NeedState(need.state),
-        next_level=None,
-        publish_first=need.publish_first,
-        entered_by=need.entered_by,
-        decided_by=frozenset(decided_by),
-        recused=frozenset(recused[need.id]),
-    )
-
-
 async def _reject(session: AsyncSession, need: tables.Need, actor: Actor) -> None:
-    # A need that was withdrawn or filled in the meantime stays what it is.
+    # A need that was withdrawn in the meantime stays so.
     if not may_become(NeedState(need.state), NeedState.REJECTED):
         return
     set_state(need, NeedState.REJECTED)

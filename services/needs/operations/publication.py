@@ -35,7 +35,7 @@ async def publish(
         set_state(need, NeedState.PUBLISHED)
         need.published_at = need.published_at or now
         need.expires_at = need.expires_at or now + policies.of(need.division_code).freshness
-    await tell_published(session, privacy, needs, actor, now)
+    await tell_published(session, privacy, needs, actor)
 
 
 async def tell_published(
@@ -43,14 +43,12 @@ async def tell_published(
     privacy: Privacy,
     needs: Sequence[tables.Need],
     actor: Actor,
-    now: datetime,
 ) -> None:
     """Emit `needs.need_published` for needs that are (again) open to be met."""
     await session.flush()
     applicants = await read_applicants(session, (need.applicant_id for need in needs))
     verified_by = await read_verified_by(session, needs)
     recused = await read_recused(session, [need.id for need in needs])
-    year = programme_year(now)
     await emit_all(
         session,
         [
@@ -59,7 +57,8 @@ async def tell_published(
                 _published(
                     need,
                     applicants[need.applicant_id],
-                    privacy.pseudonym(need.applicant_id, year),
+                    # Of the year it was entered in: two pseudonyms of one need join two years.
+                    privacy.pseudonym(need.applicant_id, programme_year(need.created_at)),
                     verified_by[need.id],
                     sorted(recused[need.id]),
                 ),

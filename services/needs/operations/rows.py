@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.needs import tables
-from services.needs.domain.errors import NeedNotFound
+from services.needs.domain.errors import EnteredByAnother, NeedNotFound, OutsideDivision
 from services.needs.domain.states import move
 from services.needs.domain.verification import Officer
 from services.needs.privacy import Privacy, open_sealed
@@ -35,6 +35,18 @@ CLOCK = Actor("clock:needs", "clock")
 
 def officer_of(caller: Caller) -> Officer:
     return Officer(caller.subject, caller.roles, caller.division)
+
+
+def check_may_see(caller: Caller, division_code: str, entered_by: str) -> None:
+    """Who reads sees their division, who only enters what they entered; raises why not."""
+    if not caller.covers(division_code):
+        raise OutsideDivision
+    if not sees_division(caller) and entered_by != caller.subject:
+        raise EnteredByAnother
+
+
+def sees_division(caller: Caller) -> bool:
+    return "needs:read" in caller.scopes
 
 
 def told(need: tables.Need, event: Event, actor: Actor) -> Emission:

@@ -73,12 +73,12 @@ async def register_applicants(
 @router.get(
     "/applicants/{applicant_id}",
     response_model=contract.ApplicantRead,
-    responses=responses(errors.ApplicantNotFound, errors.OutsideDivision),
+    responses=responses(errors.ApplicantNotFound, errors.OutsideDivision, errors.EnteredByAnother),
 )
 async def read_applicant(
     caller: Insider, session: Reading, applicant_id: UUID
 ) -> contract.ApplicantRead:
-    """An applicant of the caller's division; a household's name is masked."""
+    """An applicant of the caller's division, or entered by a caller who only enters; masked."""
     applicant = await applicants.read(session, caller, applicant_id)
     return _render(applicant)
 
@@ -90,6 +90,7 @@ async def read_applicant(
         errors.ApplicantNotFound,
         errors.OutsideDivision,
         errors.PersonalDataErased,
+        errors.PersonalDataInText,
         errors.PersonalKeyMissing,
     ),
 )
@@ -109,7 +110,9 @@ async def read_personal(
 @router.delete(
     "/applicants/{applicant_id}/personal",
     status_code=204,
-    responses=responses(errors.ApplicantNotFound, errors.ErasedBySupervisor),
+    responses=responses(
+        errors.ApplicantNotFound, errors.ErasedBySupervisor, errors.OutsideDivision
+    ),
 )
 async def erase_personal(
     caller: Reader, keeper: Keeper, session: Transaction, applicant_id: UUID

@@ -38,7 +38,7 @@ async def put_commitment(
     item = contract.CommitmentItem(
         need_id=need_id, allocation_id=allocation_id, quantity=body.quantity, state=body.state
     )
-    result = (await commitments.hold(session, keeper, caller, [item], now()))[0]
+    result = (await commitments.move_all(session, keeper, caller, [item], now()))[0]
     if isinstance(result, ServiceError):
         raise result
     return result
@@ -49,7 +49,7 @@ async def put_commitments(
     caller: Committer, keeper: Keeper, session: Transaction, body: contract.CommitmentBatch
 ) -> contract.MovedBatchResult:
     """Up to 500 commitments; each is applied whole or refused by itself."""
-    results = await commitments.hold(session, keeper, caller, body.commitments, now())
+    results = await commitments.move_all(session, keeper, caller, body.commitments, now())
     return contract.MovedBatchResult(
         results=[
             contract.MovedItem(

@@ -24,6 +24,7 @@ _CONTENT = (
     errors.PersonalDataInText,
 )
 _FOUND = (errors.NeedNotFound, errors.OutsideDivision)
+_OWN = (*_FOUND, errors.EnteredByAnother)
 
 
 async def _detail(
@@ -69,7 +70,7 @@ async def enter_needs(
     "/needs/{need_id}",
     response_model=contract.NeedDetail,
     responses=responses(
-        *_FOUND,
+        *_OWN,
         *_CONTENT,
         errors.NotEditable,
         errors.QuantityHeld,
@@ -94,7 +95,7 @@ async def edit_need(
 @router.post(
     "/needs/{need_id}/submission",
     response_model=contract.NeedDetail,
-    responses=responses(*_FOUND, errors.StateForbids, errors.NeedIncomplete),
+    responses=responses(*_OWN, errors.StateForbids, errors.NeedIncomplete),
 )
 async def submit_need(
     caller: Enterer, keeper: Keeper, session: Transaction, response: Response, need_id: UUID
@@ -107,7 +108,7 @@ async def submit_need(
 @router.post(
     "/needs/{need_id}/withdrawal",
     response_model=contract.NeedDetail,
-    responses=responses(*_FOUND, errors.StateForbids),
+    responses=responses(*_OWN, errors.StateForbids),
 )
 async def withdraw_need(
     caller: Enterer, session: Transaction, response: Response, need_id: UUID
@@ -120,7 +121,7 @@ async def withdraw_need(
 @router.post(
     "/needs/{need_id}/renewal",
     response_model=contract.NeedDetail,
-    responses=responses(*_FOUND, errors.NotRenewable),
+    responses=responses(*_OWN, errors.NotRenewable),
 )
 async def renew_need(
     caller: Enterer, session: Transaction, response: Response, need_id: UUID
@@ -138,6 +139,7 @@ _DECIDING = (
     errors.RecusalDeclared,
     errors.DecidedByYou,
     errors.NothingToDecide,
+    errors.StateForbids,
     errors.ReasonRequired,
     errors.PersonalDataInText,
 )
@@ -196,7 +198,7 @@ async def decide_needs(
     "/needs/{need_id}/recusals",
     status_code=201,
     response_model=contract.RecusalRead,
-    responses=responses(*_ONCE, *_FOUND),
+    responses=responses(*_ONCE, *_FOUND, errors.PersonalDataInText),
 )
 async def recuse_from_need(
     caller: Verifier,

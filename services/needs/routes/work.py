@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from services.needs import contract, queries
-from services.needs.domain.errors import NeedNotFound, OutsideDivision
+from services.needs.domain.errors import EnteredByAnother, NeedNotFound, OutsideDivision
 from services.needs.routes.callers import Insider, ObjectionDecider, etag
 from shared.db import Reading
 from shared.errors import responses
@@ -28,7 +28,7 @@ async def list_work(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[contract.NeedDetail]:
-    """Needs of the caller's division in any state, oldest first."""
+    """Needs in any state, oldest first: of the caller's division, or entered by the caller."""
     rows = await queries.list_work(
         session,
         caller,
@@ -51,7 +51,7 @@ async def list_work(
 @router.get(
     "/needs/{need_id}",
     response_model=contract.NeedDetail,
-    responses=responses(NeedNotFound, OutsideDivision),
+    responses=responses(NeedNotFound, OutsideDivision, EnteredByAnother),
 )
 async def read_work(
     caller: Insider, session: Reading, response: Response, need_id: UUID
