@@ -7,6 +7,7 @@ SPEC: RFC 9068 (JWT profile for access tokens), RFC 7517 (key sets). Any OpenID 
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -22,10 +23,14 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from shared.errors import Forbidden, Unauthenticated, Unavailable
 from shared.vocabulary import divisions
 
+log = logging.getLogger(__name__)
+
 AUDIENCE = "duijie"
 ALGORITHMS = ["EdDSA", "ES256", "RS256"]
 LEEWAY_S = 30
 KEY_SET_REFRESH_S_MIN = 5.0
+# How long a key that the issuer has taken back may still be trusted.
+KEY_SET_AGE_S_MAX = 300.0
 KEY_SET_TIMEOUT_S = 5.0
 
 SCOPES: dict[str, str] = {
@@ -106,21 +111,40 @@ class Caller:
 
 
 class KeySet:
-    """The issuer's public keys: from a file or an address, read again when a key is not known."""
+    """The issuer's public keys, from a file or an address.
 
-    def __init__(self, location: str) -> None:
+    Read again when a key is not known, and when they are older than `age_s_max`; while the issuer
+    cannot be reached, the keys that are known serve on.
+    """
+
+    def __init__(self, location: str, *, age_s_max: float = KEY_SET_AGE_S_MAX) -> None:
         self.location = location
+        self._age_s_max = age_s_max
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
     async def key(self, kid: str) -> jwt.PyJWK | None:
-        if kid not in self._keys:
+        if self._is_due(kid):
             async with self._reading:
-                # Bounded: a flood of made-up key ids must not become a flood of requests.
-                if time.monotonic() - self._read_at >= KEY_SET_REFRESH_S_MIN or not self._keys:
-                    await self._read()
+                if self._is_due(kid):  # nobody has read them while we waited
+                    await self._read_for(kid)
         return self._keys.get(kid)
+
+    def _is_due(self, kid: str) -> bool:
+        age_s = time.monotonic() - self._read_at
+        if kid in self._keys:
+            return age_s >= self._age_s_max
+        # Bounded: a flood of made-up key ids must not become a flood of requests.
+        return age_s >= KEY_SET_REFRESH_S_MIN or not self._keys
+
+    async def _read_for(self, kid: str) -> None:
+        try:
+            await self._read()
+        except Unavailable:
+            if kid not in self._keys:
+                raise
+            log.warning("key set not read again", extra={"location": self.location})
 
     async def _read(self) -> None:
         try:

@@ -29,7 +29,7 @@ class RemoteFailure(Exception):
 
 
 class RemoteUnavailable(RemoteFailure):
-    """No answer, or 5xx: the call may have been done or not; ask again or repeat a PUT."""
+    """No answer, a redirect, or 5xx: it may have been done or not; ask again or repeat a PUT."""
 
 
 class RemoteProblem(RemoteFailure):
@@ -103,7 +103,8 @@ class Client:
             answer = await self._http.request(method, path, headers=headers, **arguments)
         except httpx.HTTPError as error:
             raise RemoteUnavailable(f"{method} {path}: {type(error).__name__}") from error
-        if answer.status_code >= 500 or answer.status_code == 429:
+        # A redirect is not followed, so nothing was done: a wrong address, or a proxy's answer.
+        if answer.status_code >= 500 or answer.status_code == 429 or answer.is_redirect:
             raise RemoteUnavailable(f"{method} {path}: {answer.status_code}")
         if answer.status_code >= 400:
             raise _problem_of(answer)

@@ -396,3 +396,13 @@ async def test_a_feed_that_ends_before_the_cursor_stops_the_consumer(
 
         await until(stopped)
         assert "feed_behind" in (consumer.stopped_at or "")
+
+
+async def test_an_answer_that_sends_elsewhere_is_not_taken_for_done():
+    def elsewhere(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(307, headers={"Location": "http://other/"})
+
+    client = Client("http://sample", transport=httpx.MockTransport(elsewhere))
+    with pytest.raises(RemoteUnavailable):
+        await client.get("/events")
+    await client.aclose()
