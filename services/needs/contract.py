@@ -224,17 +224,20 @@ class NeedDetail(NeedRead):
 
 
 class NoticeRead(ReadBody):
-    """A need on the public notice board: village and surname only."""
+    """A need on the public notice board: village and surname only.
+
+    What is needed is left out where it would tell of a household's health.
+    """
 
     id: UUID
     division_code: str
     division_name_zh: str
     division_name_en: str
     applicant: str = Field(examples=["李**"])
-    category: str
-    item_class: str
-    title: str
-    item: str
+    category: str | None
+    item_class: str | None
+    title: str | None
+    item: str | None
     quantity: int | None
     unit: str
     urgency: Urgency

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.needs import contract, tables
 from services.needs.domain.errors import NeedNotFound
+from services.needs.domain.notice import says_what
 from services.needs.domain.quantities import Holding, met
 from services.needs.domain.states import PUBLIC
 from services.needs.domain.verification import ROLE_OF
@@ -341,16 +342,17 @@ def render_detail(row: Any) -> contract.NeedDetail:
 
 def render_notice(row: Any) -> contract.NoticeRead:
     name_zh, name_en = divisions.names(row.division_code)
+    said = says_what(row.applicant_kind, row.category)
     return contract.NoticeRead(
         id=row.id,
         division_code=row.division_code,
         division_name_zh=name_zh,
         division_name_en=name_en,
         applicant=row.shown_name,
-        category=row.category,
-        item_class=row.item_class,
-        title=row.title,
-        item=row.item,
+        category=row.category if said else None,
+        item_class=row.item_class if said else None,
+        title=row.title if said else None,
+        item=row.item if said else None,
         quantity=row.quantity,
         unit=row.unit,
         urgency=row.urgency,

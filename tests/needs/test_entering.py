@@ -1,6 +1,7 @@
 """Entering and editing needs: checks, keys, batches, versions."""
 
 import asyncio
+import time
 from uuid import uuid4
 
 import pytest
@@ -200,3 +201,23 @@ async def test_a_key_of_a_refused_row_stands_for_nobody(people: People):
     assert [(r["outcome"], r["code"], r["id"]) for r in results] == [
         ("refused", "applicant_exists", None)
     ] * 2
+
+
+async def test_screening_a_batch_leaves_the_service_answering(people: People):
+    """Text that looks like numbers costs some 20 ms: a batch of it must not hold up the rest."""
+    applicant = await people.hospital()
+    body = a_need(applicant, text=("1 2 3 4 5 6 7 8 9 + (0) " * 90)[:2000])
+    gaps_s: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            gaps_s.append(time.perf_counter() - began)
+
+    ticking = asyncio.create_task(tick())
+    began = time.perf_counter()
+    await people.post("/need-batches", people.clerk, {"needs": [body] * 60})
+    took_s = time.perf_counter() - began
+    ticking.cancel()
+    assert max(gaps_s) < took_s / 3

@@ -402,3 +402,16 @@ async def test_a_need_keeps_the_pseudonym_it_was_entered_under(people: People, u
     )[0]
     privacy = people.app.state.privacy
     assert told[-1] == privacy.pseudonym(row.applicant_id, programme_year(row.created_at))
+
+
+async def test_a_notice_that_names_a_household_says_nothing_of_its_health(people: People):
+    need = await noticed(people)
+    board = await people.get("/notices?limit=200")
+    shown = next(entry for entry in board["data"] if entry["id"] == need["id"])
+    assert shown["applicant"] == "欧阳**"
+    assert [shown[name] for name in ("category", "item_class", "title", "item")] == [None] * 4
+    hospital = await people.need(await people.hospital())
+    await people.decide(hospital["id"], people.county)
+    board = await people.get("/notices?limit=200")
+    shown = next(entry for entry in board["data"] if entry["id"] == hospital["id"])
+    assert (shown["applicant"], shown["category"]) == ("茶陵县人民医院", "medical_care")

@@ -1,5 +1,6 @@
 """Verification: officers pass, return or reject needs at the level of their role."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -61,6 +62,7 @@ async def decide(
     emissions: list[Emission] = []
     reviewed: list[tables.Need] = []
     for decision in decisions:
+        await asyncio.sleep(0)  # screening takes up to 20 ms a reason; others get their turn
         try:
             need = needs.get(decision.need_id)
             if need is None:
