@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,7 @@ import asyncpg
 import httpx
 
 from deploy import databases, launch
-from deploy.postgres import Postgres, dies_with_parent, free_port
+from deploy.postgres import Postgres, dies_with_parent
 from deploy.state import ROOT, State
 from deploy.supervisor import Program
 from shared.issuer import Issuer
@@ -58,6 +60,19 @@ async def until(
         await asyncio.sleep(every_s)
 
 
+def quiet_ports(count: int) -> list[int]:
+    """Free ports that no outgoing connection is given, so that a killed server's stays free."""
+    found: list[int] = []
+    for port in random.Random(os.getpid()).sample(range(20_000, 32_000), 1_000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError(f"no {count} free ports")
+
+
 class System:
     """The platform as `make run` starts it, on ports and in a folder of its own.
 
@@ -69,8 +84,9 @@ class System:
         self.folder = Path(tempfile.mkdtemp(prefix="duijie-system-"))
         self.folder.chmod(0o711)
         self.state = State(self.folder / "state")
-        self.server = Postgres(self.folder / "postgres", port=free_port(), throwaway=not durable)
-        self.ports = {service: free_port() for service in SERVICES}
+        ports = quiet_ports(1 + len(SERVICES))
+        self.server = Postgres(self.folder / "postgres", port=ports.pop(), throwaway=not durable)
+        self.ports = {service: ports.pop() for service in SERVICES}
         self.urls = {s: f"http://127.0.0.1:{port}" for s, port in self.ports.items()}
         self.http = httpx.AsyncClient(timeout=30.0, trust_env=False)
         self.kills: list[str] = []
@@ -169,6 +185,12 @@ class System:
 
     def _not_ready(self, service: str) -> str:
         return f"{service} ready\n{self.said(service)}"
+
+    def ended(self) -> str:
+        """The services that ended by themselves, with their last words."""
+        return "\n".join(
+            self.said(service) for service, p in self._running.items() if p.poll() is not None
+        )
 
     def said(self, service: str) -> str:
         """What the service's log says besides requests, for a failing test's message."""

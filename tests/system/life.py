@@ -141,7 +141,8 @@ class Life:
     async def _act_by_organization(self, action: str, ids: Ids, **more: Any) -> None:
         rows = await self._allocations()
         owner = {str(row["id"]): str(row["organization_id"]) for row in rows}
-        for organization, person in self.world.organizations.items():
+        for organization in sorted(set(owner.values())):
+            person = Person(self.system, "organization", "sender", org=organization)
             mine = [each for each in ids if owner[each] == organization]
             await self._act(person, action, mine, **more)
 
@@ -185,7 +186,8 @@ class Life:
         await until(none, lambda: self._stuck(f"no allocation {state}"))
 
     def _stuck(self, what: str) -> str:
-        return f"{what} (round {self.round})\n{self.system.said('matching')}"
+        ended = self.system.ended()
+        return f"{what} (round {self.round})\nended: {ended}\n{self.system.said('matching')}"
 
     async def broken(self) -> list[str]:
         """What the APIs say that the databases do not, and whether help arrived at all."""

@@ -123,7 +123,7 @@ class World:
     village_officer: Person
     applicants: list[UUID] = field(default_factory=list)
     needs: list[UUID] = field(default_factory=list)
-    organizations: dict[str, Person] = field(default_factory=dict)
+    organizations: list[str] = field(default_factory=list)
     offers: list[UUID] = field(default_factory=list)
     personal: list[Value] = field(default_factory=list)
 
@@ -305,13 +305,10 @@ async def _enter_offers(world: World, count: int, chance: Random) -> None:
         for n in range(min(count, 5))
     ]
     answer = await world.clerk.post("donors", "/v1/organization-batches", {"organizations": bodies})
-    for organization in map(str, _ids(answer)):
-        world.organizations[organization] = Person(
-            world.system, "organization", f"org-{organization[-8:]}", org=organization
-        )
+    world.organizations += map(str, _ids(answer))
     approvals = [{"organization_id": o} for o in world.organizations]
     await _approve(world, "organization-approval-batches", approvals)
-    classes, organizations = list(ITEMS), list(world.organizations)
+    classes, organizations = list(ITEMS), world.organizations
     bodies = [
         offer(
             organizations[n % len(organizations)],
