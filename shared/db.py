@@ -9,7 +9,8 @@ import uuid6
 from fastapi import Depends, Request
 from sqlalchemy import DateTime, MetaData, text
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -97,6 +98,18 @@ def constraint_of(error: IntegrityError) -> str | None:
             return str(name)
         cause = cause.__cause__
     return None
+
+
+# SQLSTATE classes: connection lost, transaction rolled back (deadlock), resources, intervention.
+_PASSING = frozenset({"08", "40", "53", "57"})
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the database could not be asked or had to give up, and may well answer next time."""
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return error.connection_invalidated or state[:2] in _PASSING
+    return isinstance(error, (OSError, PoolTimeout))
 
 
 async def lock(session: AsyncSession, key: str) -> None:

@@ -11,9 +11,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from shared.db import is_passing
 from shared.logs import current_trace_id, logged_path
 
 log = logging.getLogger(__name__)
@@ -213,10 +216,20 @@ def add_error_handlers(app: FastAPI) -> None:
             500, "Internal error", "internal_error", "Something went wrong; give us the trace_id."
         )
 
+    async def storage(request: Request, error: Exception) -> JSONResponse:
+        if not is_passing(error):
+            return await bug(request, error)
+        path = logged_path(request.url.path)
+        log.warning("storage not reached", exc_info=error, extra={"path": path})
+        detail = "The storage cannot be reached; ask again, with the same Idempotency-Key."
+        return await service_error(request, Unavailable(detail))
+
     app.add_exception_handler(ServiceError, service_error)
     app.add_exception_handler(ErrorReply, reply)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
+    for kind in (DBAPIError, PoolTimeout, OSError):
+        app.add_exception_handler(kind, storage)
     app.add_exception_handler(Exception, bug)
 
 

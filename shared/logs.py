@@ -10,6 +10,7 @@ import secrets
 import sys
 import time
 from contextvars import ContextVar
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _SEGMENT = re.compile(
     r"[A-Za-z_.\-]*[0-9]{0,5}[A-Za-z_.\-]*|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 )
+_DETAIL = re.compile(r"DETAIL: .*?(?=\n\[SQL|\n\nThe above exception|\n\nDuring handling|\Z)", re.S)
 _TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$")
 _traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 access_log = logging.getLogger("access")
@@ -54,6 +56,10 @@ class _Formatter(JsonFormatter):
             timestamp="time",
             json_ensure_ascii=False,
         )
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
+        # PostgreSQL's DETAIL repeats the row or key that was refused.
+        return _DETAIL.sub("DETAIL:  (not logged)", str(super().formatException(ei)))
 
     def format(self, record: logging.LogRecord) -> str:
         record.trace_id = _traceparent.get().split("-")[1] if _traceparent.get() else None

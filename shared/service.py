@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from shared.callers import KeySet, Public
 from shared.client import Client
-from shared.db import Sessions, make_engine, now, try_lock
+from shared.db import Sessions, is_passing, make_engine, now, try_lock
 from shared.errors import COMMON_RESPONSES, Problem, add_error_handlers
 from shared.events.consumer import Consumer
 from shared.events.outbox import EMITTED
@@ -262,7 +262,9 @@ def _health_router(name: str, consumers: Sequence[Consumer], tasks: Sequence[Tas
         try:
             async with request.app.state.reading_sessions() as session:
                 await session.execute(text("SELECT 1"))
-        except (OSError, DBAPIError):
+        except Exception as error:
+            if not is_passing(error):
+                raise
             reasons.append("database not reached")
         if reasons:
             response.status_code = 503

@@ -75,6 +75,10 @@ async def make_thing(
         raise ThingRefused("Not this one.")
     if body.name == "bug":
         raise RuntimeError("secret detail")
+    if body.name == "breaks a rule":
+        await session.execute(text("INSERT INTO feed_head (one) VALUES (false)"))
+    if body.name == "loses the database":
+        await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
     if body.name == "slow":
         await asyncio.sleep(0.5)
     if body.name == "fails at commit":

@@ -341,3 +341,34 @@ async def test_keys_that_are_known_serve_on_while_the_issuer_cannot_be_reached(i
     file.unlink()
     await asyncio.sleep(0.15)
     assert await key_set.key("dev-1") is not None
+
+
+async def test_a_row_the_database_refuses_is_not_repeated_in_the_log(client, maker, capfd):
+    """PostgreSQL's DETAIL holds the whole row, and rows hold what may not be logged."""
+    from shared.logs import set_up_logs
+
+    set_up_logs("sample")
+    headers = {**maker, "Idempotency-Key": "1"}
+    answer = await client.post("/v1/things", json=a_thing("breaks a rule"), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    logged = capfd.readouterr().err
+    assert "ck_feed_head_one_row" in logged
+    assert "Failing row" not in logged
+
+
+async def test_a_database_that_cannot_be_reached_is_said_and_may_be_asked_again(issuer):
+    nowhere = "postgresql+asyncpg://nobody:x@127.0.0.1:9/none"
+    application = make_app(nowhere, issuer.key_set_path)
+    async with application.router.lifespan_context(application):
+        transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            answer = await client.get("/v1/things")
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert answer.headers["retry-after"] == "2"
+
+
+async def test_a_transaction_whose_connection_is_ended_is_not_called_a_bug(client, maker):
+    headers = {**maker, "Idempotency-Key": "1"}
+    answer = await client.post("/v1/things", json=a_thing("loses the database"), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert await count(client) == 0
