@@ -353,3 +353,11 @@ def test_two_first_starts_at_once_agree_on_one_secret(tmp_path: Path):
         process.stdin.write("go\n")
         process.stdin.flush()
     assert len({process.communicate(timeout=60)[0] for process in started}) == 1
+
+
+async def test_a_text_that_cannot_be_screened_for_the_name_is_not_taken(people: People):
+    applicant = await people.household()
+    await people.app.state.privacy.keys.destroy(UUID(applicant))
+    body = a_need(applicant, text=f"{NAME}家急需")
+    refused = await people.post("/needs", people.clerk, body, 503)
+    assert refused["code"] == "personal_key_missing"

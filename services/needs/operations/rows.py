@@ -9,7 +9,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.needs import tables
-from services.needs.domain.errors import EnteredByAnother, NeedNotFound, OutsideDivision
+from services.needs.domain.errors import (
+    EnteredByAnother,
+    NeedNotFound,
+    OutsideDivision,
+    PersonalKeyMissing,
+)
 from services.needs.domain.states import move
 from services.needs.domain.verification import Officer
 from services.needs.privacy import Privacy, open_sealed
@@ -92,7 +97,8 @@ async def read_names(
 ) -> dict[UUID, str]:
     """Full names of households, to be screened for in texts and for nothing else.
 
-    Villages and institutions have public names and are left out, so are persons erased.
+    Villages and institutions have public names and are left out, so are persons erased. Raises
+    PersonalKeyMissing: a text that cannot be screened is not taken.
     """
     sealed = await session.execute(
         select(
@@ -108,6 +114,8 @@ async def read_names(
     )
     names = {}
     for applicant_id, fields, ciphertext in sealed:
-        if key := privacy.keys.get(applicant_id):
-            names[applicant_id] = open_sealed(key, applicant_id, fields, ciphertext)["name"]
+        key = privacy.keys.get(applicant_id)
+        if key is None:
+            raise PersonalKeyMissing
+        names[applicant_id] = open_sealed(key, applicant_id, fields, ciphertext)["name"]
     return names
