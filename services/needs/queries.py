@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from services.needs import contract, tables
 from services.needs.domain.errors import NeedNotFound
@@ -218,8 +219,12 @@ def _awaits(caller: Caller) -> ColumnElement[bool]:
     decided = exists().where(
         tables.Verification.need_id == Need.id, tables.Verification.officer == caller.subject
     )
-    recused = exists().where(
-        tables.Recusal.need_id == Need.id, tables.Recusal.officer == caller.subject
+    # A relation is to the applicant, at whichever of the applicant's needs it was declared.
+    declared_at = aliased(Need)
+    related_to = (
+        select(declared_at.applicant_id)
+        .join(tables.Recusal, tables.Recusal.need_id == declared_at.id)
+        .where(tables.Recusal.officer == caller.subject)
     )
     judged = exists().where(
         tables.Objection.need_id == Need.id, tables.Objection.decided_by == caller.subject
@@ -231,7 +236,7 @@ def _awaits(caller: Caller) -> ColumnElement[bool]:
         literal(caller.subject) != all_(Need.edited_by),
         ~decided,
         ~judged,
-        ~recused,
+        Need.applicant_id.not_in(related_to),
     )
 
 

@@ -241,7 +241,10 @@ class Verification(Base):
 
 
 class Recusal(Base):
+    """An officer's relation to an applicant, declared at one need; it holds for all of them."""
+
     __tablename__ = "recusal"
+    __table_args__ = (Index("ix_recusal_officer", "officer"),)
 
     need_id: Mapped[UUID] = mapped_column(ForeignKey("need.id"), primary_key=True)
     officer: Mapped[str] = mapped_column(Text, primary_key=True)

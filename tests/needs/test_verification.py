@@ -257,3 +257,25 @@ async def test_nobody_decides_what_they_have_edited_or_whom_they_registered(
     refused = await people.decide(second["id"], registrar, expect=403)
     assert refused["code"] == "entered_by_you"
     assert (await people.decide(second["id"], people.village))["state"] == "village_verified"
+
+
+async def test_a_relation_to_a_household_holds_for_all_its_needs(people: People, token: MakeToken):
+    applicant = await people.household()
+    first = await people.published(applicant=applicant)
+    second = await people.need(applicant)
+    cousin = token("village_committee", subject="cousin", division=VILLAGE)
+    unrelated = await people.need()
+    await people.post(f"/needs/{second['id']}/recusals", cousin, {"reason_code": "kin"})
+    third = await people.need(applicant)
+    assert (await people.decide(third["id"], cousin, expect=403))["code"] == "recusal_declared"
+    listed = await people.get("/work/needs?mine=true&limit=200", cousin)
+    waiting = {row["id"] for row in listed["data"]}
+    assert not {second["id"], third["id"]} & waiting
+    assert unrelated["id"] in waiting
+    # Told of what is being met already; what is published later names all who are related.
+    assert (await people.events_of(first["id"]))[-1][0] == "recusal_declared"
+    assert "recusal_declared" not in await people.types_of(third["id"])
+    await people.pass_all(third["id"])
+    await people.end_notice(third["id"])
+    await people.publish_due()
+    assert (await people.events_of(third["id"]))[-1][1]["recused"] == ["cousin"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -179,7 +180,11 @@ async def _finish_reviews(
 async def recuse(
     session: AsyncSession, caller: Caller, need_id: UUID, reason_code: str, now: datetime
 ) -> contract.RecusalRead:
-    """Declare a relation to the applicant; declared twice, the first declaration stands."""
+    """Declare a relation to the applicant, which holds for all of the applicant's needs.
+
+    Declared twice, the first declaration stands. It is told of the need, and of the others that
+    are being met already; those published later name all who are related.
+    """
     refuse_personal_data({"reason_code": reason_code})
     need = await lock_need(session, need_id)
     if not caller.covers(need.division_code):
@@ -191,7 +196,17 @@ async def recuse(
         .returning(tables.Recusal.at)
     )
     if made is not None:
-        event = contract.RecusalDeclared(need_id=need_id, reason_code=reason_code)
-        await emit_all(session, [told(need, event, Actor.of(caller))])
+        others = await session.scalars(
+            select(tables.Need).where(
+                tables.Need.applicant_id == need.applicant_id,
+                tables.Need.id != need_id,
+                tables.Need.state.in_((NeedState.PUBLISHED, NeedState.SUSPENDED)),
+            )
+        )
+        emissions = []
+        for concerned in (need, *others):
+            event = contract.RecusalDeclared(need_id=concerned.id, reason_code=reason_code)
+            emissions.append(told(concerned, event, Actor.of(caller)))
+        await emit_all(session, emissions)
     recusal = await session.get_one(tables.Recusal, (need_id, caller.subject))
     return contract.RecusalRead.model_validate(recusal)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from services.needs import contract, tables
 from services.needs.domain.verification import state_after_suspension
@@ -117,10 +118,13 @@ async def read_verified_by(
 
 
 async def read_recused(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, set[str]]:
+    """Who declared a relation to each need's applicant, at whichever of the applicant's needs."""
+    declared_at = aliased(tables.Need)
     rows = await session.execute(
-        select(tables.Recusal.need_id, tables.Recusal.officer).where(
-            tables.Recusal.need_id.in_(ids)
-        )
+        select(tables.Need.id, tables.Recusal.officer)
+        .join(declared_at, declared_at.applicant_id == tables.Need.applicant_id)
+        .join(tables.Recusal, tables.Recusal.need_id == declared_at.id)
+        .where(tables.Need.id.in_(ids))
     )
     found: dict[UUID, set[str]] = defaultdict(set)
     for need_id, officer in rows:
