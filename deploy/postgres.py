@@ -255,6 +255,8 @@ class Postgres:
             "shared_buffers": "128MB",
             "timezone": "UTC",
             "log_timezone": "UTC",
+            # Otherwise its DETAIL repeats the row that was refused, whatever that holds.
+            "log_error_verbosity": "terse",
         }
         if self.throwaway:
             settings |= {
