@@ -13,8 +13,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,13 @@ LINES_SHOWN = 8
 POLL_S = 0.02
 
 # What a client that lost its database or its server may raise for a while.
-LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, httpx.TransportError)
+LOST = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    httpx.TransportError,
+)
 
 
 async def until(
@@ -93,6 +100,7 @@ class System:
         self._programs: dict[str, Program] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._connections: dict[str, asyncpg.Connection] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def begin(self) -> None:
         """Start everything; all services are ready afterwards."""
@@ -228,27 +236,36 @@ class System:
                 os.kill(pid, signal.SIGKILL)
                 self.kills.append("backend")
 
-    async def _connection(self, database: str) -> asyncpg.Connection:
-        name = database if database == "postgres" else f"duijie_{database}"
-        connection = self._connections.get(database)
-        if connection is None or connection.is_closed():
-            connection = await asyncpg.connect(self.server.url(name), timeout=5, command_timeout=30)
+    @asynccontextmanager
+    async def _connected(self, database: str) -> AsyncIterator[asyncpg.Connection]:
+        """A superuser's connection; one task at a time, and not again after a failure."""
+        async with self._locks[database]:
+            connection = self._connections.pop(database, None)
+            if connection is None or connection.is_closed():
+                name = database if database == "postgres" else f"duijie_{database}"
+                connection = await asyncpg.connect(
+                    self.server.url(name), timeout=5, command_timeout=30
+                )
+            try:
+                yield connection
+            except BaseException:
+                connection.terminate()
+                raise
             self._connections[database] = connection
-        return connection
 
     async def fetch(self, database: str, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """As the superuser, behind the service's back."""
-        connection = await self._connection(database)
-        rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-        return rows
+        async with self._connected(database) as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+            return rows
 
     async def fetchval(self, database: str, sql: str, *arguments: Any) -> Any:
-        return await (await self._connection(database)).fetchval(sql, *arguments)
+        async with self._connected(database) as connection:
+            return await connection.fetchval(sql, *arguments)
 
     async def execute(self, database: str, *statements: str) -> None:
         """All of them or none."""
-        connection = await self._connection(database)
-        async with connection.transaction():
+        async with self._connected(database) as connection, connection.transaction():
             for sql in statements:
                 await connection.execute(sql)
 
