@@ -31,7 +31,6 @@ async def everything(system: System) -> World:
 
 async def _needs(people: World) -> None:
     clerk, committee = people.clerk, people.committee
-    objecting = Person(people.system, "county_officer", "outsider", COUNTY)
     ids = [await _normal_need(people, n, submit=n != 0) for n in range(5)]
     draft, returned, rejected, objected, recused = ids
     work = await clerk.ask("GET", "needs", f"/v1/work/needs/{draft}")
@@ -47,20 +46,24 @@ async def _needs(people: World) -> None:
     for need, outcome in ((returned, "returned"), (rejected, "rejected")):
         body = {"outcome": outcome, "reason": "材料不全"}
         await committee.post("needs", f"/v1/needs/{need}/decisions", body)
-    await committee.post(
-        "needs", f"/v1/needs/{recused}/recusals", {"reason_code": "relative_of_applicant"}
-    )
     for officer in (committee, people.township_officer, people.county_officer):
         await officer.post("needs", f"/v1/needs/{objected}/decisions", {"outcome": "passed"})
     for outcome in ("dismissed", "upheld"):
-        found = await objecting.post(
-            "needs", f"/v1/needs/{objected}/objections", {"reason": "公示内容与实际情况不符"}
+        outsider = Person(people.system, "county_officer", f"outsider-{outcome}", COUNTY)
+        found = await people.system.http.post(
+            f"{people.system.urls['needs']}/v1/needs/{objected}/objections",
+            json={"reason": "公示内容与实际情况不符"},
+            headers={"Idempotency-Key": outcome},
         )
-        await objecting.post(
+        await outsider.post(
             "needs",
-            f"/v1/objections/{found['id']}/decision",
+            f"/v1/objections/{found.raise_for_status().json()['id']}/decision",
             {"outcome": outcome, "reason": "经核实作出此决定"},
         )
+    # Last: it holds for all needs of the applicant.
+    await committee.post(
+        "needs", f"/v1/needs/{recused}/recusals", {"reason_code": "relative_of_applicant"}
+    )
 
 
 async def _normal_need(people: World, number: int, *, submit: bool) -> str:
