@@ -7,9 +7,10 @@ done already is found by external keys and states, so a story that was killed is
 one that has ended is only counted again.
 """
 
+import asyncio
 import time
 
-from deploy.example import generate
+from deploy.example import Example, generate
 from deploy.platform import Platform, Summary
 from deploy.story import allocations, counting, donors, matching, needs
 from deploy.story.calling import Calls, Say, StoryFailed
@@ -18,20 +19,25 @@ from shared.db import now
 __all__ = ["StoryFailed", "run"]
 
 
-async def run(platform: Platform, say: Say) -> Summary:
+async def run(platform: Platform, say: Say, example: Example | None = None) -> Summary:
     """Tell the story on a running platform; raise StoryFailed when a service does not play along.
 
-    say  told one line a step, for people
+    say      told one line a step, for people
+    example  another than the whole one
     """
     began = time.monotonic()
-    example = generate(now().date())
+    example = example or generate(now().date())
     async with Calls(platform, say) as calls:
         await needs.activate_policy(calls)
-        entered = await needs.load(calls, example)
-        await donors.load(calls, example)
-        await needs.verify(calls, entered)
-        await needs.decide_objections(calls, entered)
-        await needs.wait_for_publication(calls)
+        offering = asyncio.create_task(donors.load(calls, example))
+        try:
+            entered = await needs.load(calls, example)
+            await needs.verify(calls, entered)
+            await needs.decide_objections(calls, entered)
+            await needs.wait_for_publication(calls)
+            await offering
+        finally:
+            offering.cancel()
         await matching.run_round(calls)
         await allocations.carry_through(calls, entered)
         return await counting.count(calls, began)

@@ -103,7 +103,7 @@ class Calls:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(_TryAgain),
                 stop=stop_after_attempt(ATTEMPTS_MAX),
-                wait=wait_exponential_jitter(initial=0.2, max=5.0),
+                wait=wait_exponential_jitter(multiplier=0.2, max=5.0),
                 reraise=True,
             ):
                 with attempt:

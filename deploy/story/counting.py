@@ -9,7 +9,7 @@ from uuid import UUID
 
 from deploy.platform import Summary
 from deploy.state import ROOT
-from deploy.story.calling import Calls, StoryFailed
+from deploy.story.calling import Calls, StoryFailed, all_of
 from deploy.verify import VERIFIER
 from shared.vocabulary import divisions
 
@@ -21,18 +21,27 @@ SETTLE_S_MAX = 30.0
 async def count(calls: Calls, began: float) -> Summary:
     """Count and verify; `began` is when the story did (monotonic)."""
     reader = calls.person("city_officer", "national-reader", divisions.ROOT)
-    published = await calls.pages("needs", "/v1/work/needs", reader, state="published")
-    published += await calls.pages("needs", "/v1/work/needs", reader, state="closed")
-    offers_open = await calls.pages("donors", "/v1/offers", state="open")
-    allocations = await calls.pages("matching", "/v1/allocations")
+    await _settled(calls)
+    verifying = asyncio.create_task(_verify(calls))
+    try:
+        published, closed, offers_open, allocations = await all_of(
+            [
+                calls.pages("needs", "/v1/work/needs", reader, state="published"),
+                calls.pages("needs", "/v1/work/needs", reader, state="closed"),
+                calls.pages("donors", "/v1/offers", state="open"),
+                calls.pages("matching", "/v1/allocations"),
+            ]
+        )
+        verified = await verifying
+    finally:
+        verifying.cancel()
+    published += closed
     served = {row["need_id"] for row in allocations if row["state"] in SERVED}
     households = {
         need["applicant_id"]
         for need in published
         if need["id"] in served and need["applicant_kind"] == "household"
     }
-    await _settled(calls)
-    verified = await _verify(calls)
     summary = Summary(
         needs_published=len(published),
         offers_open=len(offers_open),
