@@ -19,11 +19,11 @@ ATTEMPTS_MAX = 5
 
 
 class ApiProblem(Exception):
-    """A call was refused, or never answered (status 0)."""
+    """A call was refused, or never answered (status 0, no code)."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, code: str | None = None) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.code = status, code
 
 
 class _NoAnswer(Exception):
@@ -74,7 +74,7 @@ class Api:
             # The link carries the parameters.
             following, params = page["links"]["next"], None
 
-    async def post(self, path: str, body: Any, token: str, key: str | None = None) -> Any:
+    async def post(self, path: str, body: Any, token: str | None, key: str | None = None) -> Any:
         """`key` is the Idempotency-Key, where the route creates."""
         headers = {"Idempotency-Key": key} if key else {}
         return (await self._send("POST", path, token, json=body, headers=headers)).json()
@@ -120,13 +120,16 @@ class Api:
         if answer.status_code >= 500 or answer.status_code == 429:
             raise _NoAnswer(f"answered {answer.status_code}")
         if answer.status_code >= 400:
-            raise ApiProblem(answer.status_code, f"{method} {path}: {_said(answer)}")
+            code, said = _said(answer)
+            raise ApiProblem(answer.status_code, f"{method} {path}: {said}", code)
         return answer
 
 
-def _said(answer: httpx.Response) -> str:
+def _said(answer: httpx.Response) -> tuple[str | None, str]:
+    """(code, a line for people); no code where there are no problem details."""
     try:
         problem = answer.json()
-        return f"{answer.status_code} {problem['code']}: {problem['detail']}"
+        code = str(problem["code"])
+        return code, f"{answer.status_code} {code}: {problem['detail']}"
     except (ValueError, KeyError, TypeError):
-        return str(answer.status_code)
+        return None, str(answer.status_code)

@@ -26,7 +26,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         return asyncio.run(_run(once=arguments.once))
-    except StartErrors as error:
+    except (*StartErrors, story.StoryFailed) as error:
         print(f"make run: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before anything was started

@@ -7,13 +7,12 @@ done already is found by external keys and states, so a story that was killed is
 one that has ended is only counted again.
 """
 
-import asyncio
 import time
 
 from deploy.example import Example, generate
 from deploy.platform import Platform, Summary
 from deploy.story import allocations, counting, donors, matching, needs
-from deploy.story.calling import Calls, Say, StoryFailed
+from deploy.story.calling import Calls, Say, StoryFailed, both
 from shared.db import now
 
 __all__ = ["StoryFailed", "run"]
@@ -29,15 +28,7 @@ async def run(platform: Platform, say: Say, example: Example | None = None) -> S
     example = example or generate(now().date())
     async with Calls(platform, say) as calls:
         await needs.activate_policy(calls)
-        offering = asyncio.create_task(donors.load(calls, example))
-        try:
-            entered = await needs.load(calls, example)
-            await needs.verify(calls, entered)
-            await needs.decide_objections(calls, entered)
-            await needs.wait_for_publication(calls)
-            await offering
-        finally:
-            offering.cancel()
+        entered, _ = await both(needs.publish(calls, example), donors.load(calls, example))
         await matching.run_round(calls)
         await allocations.carry_through(calls, entered)
         return await counting.count(calls, began)

@@ -4,7 +4,7 @@ Each step takes the allocations that stand before it and moves them on, whoever 
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 from uuid import UUID
 
@@ -49,7 +49,7 @@ def _standing(rows: list[Row], state: str) -> list[Row]:
     return [row for row in rows if row["state"] == state]
 
 
-def _organization(calls: Calls, organization_id: str) -> dict[str, str]:
+def _organization(calls: Calls, organization_id: str) -> str:
     return calls.person(
         "organization", f"person-of-{organization_id[-12:]}", org=UUID(organization_id)
     )
@@ -64,7 +64,7 @@ def _organization_of(row: Row) -> str:
 
 async def _act(
     calls: Calls,
-    who: dict[str, str],
+    who: str,
     action: contract.AllocationAction,
     rows: list[Row],
     *,
@@ -148,7 +148,7 @@ async def _by_organization(
 
 
 async def _each(
-    act: Callable[[str, list[Row]], Awaitable[Counter[str]]],
+    act: Callable[[str, list[Row]], Coroutine[Any, Any, Counter[str]]],
     rows: list[Row],
     key: Callable[[Row], str],
 ) -> list[Counter[str]]:

@@ -2,23 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
-import httpx
 from pydantic import BaseModel
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential_jitter,
-)
 
+from deploy.api import Api, ApiProblem
 from deploy.platform import Platform
 
-TIMEOUT_S = 60.0
-ATTEMPTS_MAX = 6
 # As many as two cores can use; more would only wait inside the services.
 AT_ONCE_MAX = 6
 POLL_S = 0.2
@@ -27,14 +19,12 @@ PAGE = 200
 
 Say = Callable[[str], None]
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class StoryFailed(Exception):
     """A service refused what the story cannot go on without, or did not answer."""
-
-
-class _TryAgain(Exception):
-    """No answer, or one that means: the same call again."""
 
 
 class Calls:
@@ -42,99 +32,81 @@ class Calls:
 
     def __init__(self, platform: Platform, say: Say) -> None:
         self.platform, self.say = platform, say
-        self._http = httpx.AsyncClient(timeout=TIMEOUT_S)
-        self._tokens: dict[tuple[object, ...], dict[str, str]] = {}
+        self._apis = {service: Api(url) for service, url in platform.urls.items()}
+        self._tokens: dict[tuple[object, ...], str] = {}
         self._at_once = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        for api in self._apis.values():
+            await api.aclose()
 
     def person(
         self, role: str, subject: str, division: str | None = None, org: UUID | str | None = None
-    ) -> dict[str, str]:
-        """The headers of somebody; one subject is one person."""
+    ) -> str:
+        """The token of somebody; one subject is one person."""
         key = (role, subject, division, org)
         if key not in self._tokens:
-            token = self.platform.token(role, subject, division, org)
-            self._tokens[key] = {"Authorization": f"Bearer {token}"}
+            self._tokens[key] = self.platform.token(role, subject, division, org)
         return self._tokens[key]
 
-    async def get(
-        self, service: str, path: str, who: dict[str, str] | None = None, **params: Any
-    ) -> Any:
+    async def get(self, service: str, path: str, who: str | None = None, **params: Any) -> Any:
         # Empty parameters would take away those that the path carries.
-        answer = await self._send("GET", service, path, headers=who or {}, params=params or None)
-        return answer.json()
+        return await self._done(lambda: self._apis[service].get(path, who, params or None))
 
     async def is_there(self, service: str, path: str, **params: Any) -> bool:
         """Whether a public thing is found; any other refusal than "not found" fails."""
-        answer = await self._send("GET", service, path, params=params, may_refuse=True)
-        if answer.is_error and answer.status_code != 404:
-            raise StoryFailed(f"GET {path}: {_problem(answer)}")
-        return answer.is_success
+        try:
+            async with self._at_once:
+                await self._apis[service].get(path, None, params)
+        except ApiProblem as problem:
+            if problem.status != 404:
+                raise StoryFailed(str(problem)) from problem
+            return False
+        return True
 
     async def post(
-        self, service: str, path: str, who: dict[str, str], body: BaseModel | None = None
+        self,
+        service: str,
+        path: str,
+        who: str | None,
+        body: BaseModel | None = None,
+        *,
+        unless: str | None = None,
     ) -> Any:
-        """The answer's JSON; a repeated call carries the same Idempotency-Key."""
-        answer = await self.try_post(service, path, who, body)
-        if answer.is_error:
-            raise StoryFailed(f"POST {path}: {_problem(answer)}")
-        return answer.json()
+        """The answer's JSON; a call that got none is repeated with the same Idempotency-Key.
 
-    async def try_post(
-        self, service: str, path: str, who: dict[str, str], body: BaseModel | None = None
-    ) -> httpx.Response:
-        """The answer, which may be a refusal."""
-        headers = {**who, "Idempotency-Key": str(uuid4()), "Content-Type": "application/json"}
-        content = b"" if body is None else body.model_dump_json().encode()
-        return await self._send(
-            "POST", service, path, headers=headers, content=content, may_refuse=True
+        unless  code of a refusal that is no failure: then the answer is None
+        """
+        sent = None if body is None else body.model_dump(mode="json")
+        key = str(uuid4())
+        return await self._done(
+            lambda: self._apis[service].post(path, sent, who, key=key), unless=unless
         )
 
-    async def _send(
-        self, method: str, service: str, path: str, *, may_refuse: bool = False, **arguments: Any
-    ) -> httpx.Response:
-        url = self.platform.url(service) + path
+    async def _done(self, call: Callable[[], Awaitable[Any]], unless: str | None = None) -> Any:
         try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(_TryAgain),
-                stop=stop_after_attempt(ATTEMPTS_MAX),
-                wait=wait_exponential_jitter(multiplier=0.2, max=5.0),
-                reraise=True,
-            ):
-                with attempt:
-                    answer = await self._once(method, url, **arguments)
-                    if answer.is_error and not may_refuse:
-                        raise StoryFailed(f"{method} {path}: {_problem(answer)}")
-                    return answer
-        except _TryAgain as error:
-            raise StoryFailed(f"{service}: {method} {path}: {error}") from error
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    async def _once(self, method: str, url: str, **arguments: Any) -> httpx.Response:
-        async with self._at_once:
-            try:
-                answer = await self._http.request(method, url, **arguments)
-            except httpx.TransportError as error:
-                raise _TryAgain(f"no answer ({type(error).__name__})") from error
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise _TryAgain(f"answered {_problem(answer)}")
-        return answer
+            async with self._at_once:
+                return await call()
+        except ApiProblem as problem:
+            if unless is not None and problem.code == unless:
+                return None
+            raise StoryFailed(str(problem)) from problem
 
     async def pages(
-        self, service: str, path: str, who: dict[str, str] | None = None, **params: Any
+        self, service: str, path: str, who: str | None = None, **params: Any
     ) -> list[dict[str, Any]]:
         """All rows of a list."""
         rows: list[dict[str, Any]] = []
-        following = str(httpx.URL(path, params={**params, "limit": PAGE}))
-        while following:
-            page = await self.get(service, following, who)
+        following: str | None = path
+        params["limit"] = PAGE
+        while following is not None:
+            page = await self.get(service, following, who, **params)
             rows += page["data"]
-            following = page["links"]["next"] or ""
+            # The link carries the parameters.
+            following, params = page["links"]["next"], {}
         return rows
 
     async def wait_until(self, what: str, done: Callable[[], Awaitable[bool]]) -> None:
@@ -144,14 +116,6 @@ class Calls:
             if time.monotonic() > end:
                 raise StoryFailed(f"Waited {WAIT_S_MAX:.0f} s in vain: {what}.")
             await asyncio.sleep(POLL_S)
-
-
-def _problem(answer: httpx.Response) -> str:
-    try:
-        problem = answer.json()
-        return f"{answer.status_code} {problem['code']}: {problem['detail']}"
-    except (ValueError, KeyError, TypeError):
-        return str(answer.status_code)
 
 
 def parts(items: list[T], size: int) -> list[list[T]]:
@@ -166,12 +130,19 @@ def grouped(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
     return dict(sorted(groups.items()))
 
 
-async def all_of(work: Iterable[Awaitable[T]]) -> list[T]:
+async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Do it side by side (Calls bounds how many at once); the first failure ends the others."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_awaited(each)) for each in work]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as failed:
+        # What failed first; the others were ended because of it.
+        raise failed.exceptions[0] from failed
     return [task.result() for task in tasks]
 
 
-async def _awaited(work: Awaitable[T]) -> T:
-    return await work
+async def both(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
+    """As `all_of`, for two different things."""
+    work: list[Coroutine[Any, Any, Any]] = [one, other]
+    first, second = await all_of(work)
+    return first, second

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from deploy.platform import Summary
 from deploy.state import ROOT
-from deploy.story.calling import Calls, StoryFailed, all_of
+from deploy.story.calling import Calls, StoryFailed, all_of, both
 from deploy.verify import VERIFIER
 from shared.vocabulary import divisions
 
@@ -22,19 +22,9 @@ async def count(calls: Calls, began: float) -> Summary:
     """Count and verify; `began` is when the story did (monotonic)."""
     reader = calls.person("city_officer", "national-reader", divisions.ROOT)
     await _settled(calls)
-    verifying = asyncio.create_task(_verify(calls))
-    try:
-        published, closed, offers_open, allocations = await all_of(
-            [
-                calls.pages("needs", "/v1/work/needs", reader, state="published"),
-                calls.pages("needs", "/v1/work/needs", reader, state="closed"),
-                calls.pages("donors", "/v1/offers", state="open"),
-                calls.pages("matching", "/v1/allocations"),
-            ]
-        )
-        verified = await verifying
-    finally:
-        verifying.cancel()
+    (published, closed, offers_open, allocations), verified = await both(
+        _lists(calls, reader), _verify(calls)
+    )
     published += closed
     served = {row["need_id"] for row in allocations if row["state"] in SERVED}
     households = {
@@ -61,6 +51,18 @@ async def count(calls: Calls, began: float) -> Summary:
         f" {'verifies' if summary.log_verified else 'DOES NOT VERIFY: ' + verified['problem']}"
     )
     return summary
+
+
+async def _lists(calls: Calls, reader: str) -> list[list[dict[str, Any]]]:
+    """Published needs, closed needs, open offers, allocations."""
+    return await all_of(
+        [
+            calls.pages("needs", "/v1/work/needs", reader, state="published"),
+            calls.pages("needs", "/v1/work/needs", reader, state="closed"),
+            calls.pages("donors", "/v1/offers", state="open"),
+            calls.pages("matching", "/v1/allocations"),
+        ]
+    )
 
 
 def _first(ids: Any) -> UUID | None:

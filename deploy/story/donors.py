@@ -54,7 +54,7 @@ async def load(calls: Calls, example: Example) -> None:
 async def _created(
     calls: Calls,
     path: str,
-    clerk: dict[str, str],
+    clerk: str,
     body: contract.OrganizationBatch | contract.OfferBatch,
     outcomes: Counter[str],
 ) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def _organization_approval(
 async def _approved(
     calls: Calls,
     path: str,
-    coordinator: dict[str, str],
+    coordinator: str,
     body: contract.OrganizationApprovalBatch | contract.OfferApprovalBatch,
 ) -> None:
     for item in (await calls.post("donors", path, coordinator, body))["results"]:

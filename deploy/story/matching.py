@@ -32,7 +32,7 @@ async def run_round(calls: Calls) -> None:
     )
 
 
-async def _start(calls: Calls, coordinator: dict[str, str]) -> dict[str, Any]:
+async def _start(calls: Calls, coordinator: str) -> dict[str, Any]:
     await calls.wait_until("matching follows needs and donors", lambda: _followed(calls))
     body = contract.RoundCreate(division_code=CITY, policy=POLICY, note="Example round")
     started: dict[str, Any] = await calls.post("matching", "/v1/rounds", coordinator, body)
@@ -48,9 +48,7 @@ async def _followed(calls: Calls) -> bool:
     return all(await all_of(calls.is_there("matching", path, limit=1) for path in paths))
 
 
-async def _computed(
-    calls: Calls, coordinator: dict[str, str], found: dict[str, Any]
-) -> dict[str, Any]:
+async def _computed(calls: Calls, coordinator: str, found: dict[str, Any]) -> dict[str, Any]:
     latest = found
 
     async def done() -> bool:

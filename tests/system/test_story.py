@@ -14,7 +14,7 @@ import pytest
 from deploy import story
 from deploy.example import Example, generate
 from deploy.platform import Platform, Summary
-from deploy.story.calling import Calls
+from deploy.story.calling import Calls, StoryFailed, all_of
 from deploy.story.needs import CITY, LEFT_BY_TOWNSHIP, OBJECTED_TO, REJECTED_BY_VILLAGE
 from shared.vocabulary import divisions
 from tests.system.harness import System
@@ -175,3 +175,10 @@ async def _events(
     )
     assert answer.status_code == 200, answer.text
     return list(answer.json())
+
+
+async def test_what_fails_among_many_calls_comes_out_as_itself(platform: Platform):
+    async with Calls(platform, print) as calls:
+        paths = ["/v1/policies", "/v1/no-such-list", "/v1/notices"]
+        with pytest.raises(StoryFailed, match="404 route_not_found"):
+            await all_of(calls.get("needs", path) for path in paths)
