@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ def application(service: str) -> FastAPI:
     """The service's application, wired to nothing: for looking at, not for serving."""
     module: Any = importlib.import_module(f"services.{service}.app")
     prefix = f"{service.upper()}_"
-    nowhere = Path(tempfile.gettempdir()) / "duijie-nowhere"
+    nowhere = Path(tempfile.mkdtemp(prefix="duijie-nowhere-"))
     wanted = {
         "DATABASE_URL": "postgresql+asyncpg://nobody@127.0.0.1:1/nothing",
         "KEY_SET": str(nowhere / "jwks.json"),
@@ -32,6 +33,8 @@ def application(service: str) -> FastAPI:
     finally:
         os.environ.clear()
         os.environ.update(before)
+        # A service makes its keys where it is told; these protect nothing.
+        shutil.rmtree(nowhere)
     return made
 
 

@@ -1,1 +1,1 @@
-"""The four services. Each imports `shared` and the `contract` of the others, nothing else of them."""
+"""The four services. Each imports `shared` and the `contract` of the others, nothing else."""

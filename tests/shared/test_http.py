@@ -191,7 +191,7 @@ async def test_a_token_that_is_not_for_us_is_refused(client, issuer, header, cla
 async def test_a_token_of_another_key_and_an_unsigned_one_are_refused(client, tmp_path):
     stranger = Issuer(tmp_path / "stranger").mint(role="entry_clerk", subject="x")
     claims = jwt.decode(stranger, options={"verify_signature": False})
-    unsigned = jwt.encode(claims, None, algorithm="none", headers={"kid": "dev-1", "typ": "at+jwt"})
+    unsigned = jwt.encode(claims, "", algorithm="none", headers={"kid": "dev-1", "typ": "at+jwt"})
     for token in (stranger, unsigned, "nonsense", "a.b.c"):
         answer = await client.post(
             "/v1/things", json=a_thing(), headers={"Authorization": f"Bearer {token}"}
