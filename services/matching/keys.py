@@ -3,7 +3,7 @@
 import secrets
 from pathlib import Path
 
-from shared.files import write_durably
+from shared.files import create_durably
 
 KEY_BYTES = 32
 
@@ -23,7 +23,7 @@ class SlipKey:
             try:
                 self._key = self._path.read_bytes()
             except FileNotFoundError:
-                write_durably(self._path, secrets.token_bytes(KEY_BYTES), mode=0o600)
-                # Read back: of two processes at their first slip, the later writer's key holds.
+                create_durably(self._path, secrets.token_bytes(KEY_BYTES), mode=0o600)
+                # Read back: of two processes at their first slip, the first one's key holds.
                 self._key = self._path.read_bytes()
         return self._key
