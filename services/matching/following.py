@@ -33,7 +33,7 @@ Rows = list[dict[str, Any]]
 
 
 async def apply_needs(session: AsyncSession, events: Sequence[CloudEvent]) -> None:
-    """Keep `need_view`; undo what a withdrawn or expired need had been promised."""
+    """Keep `need_view`; undo what a need that is no more had been promised."""
     gone: dict[UUID, str] = {}
     seen: set[UUID] = set()
     for kind, run in groupby(events, key=lambda event: event.type):
@@ -65,8 +65,16 @@ _NEED_STATES = {
     needs.NeedWithdrawn.type: "withdrawn",
     needs.NeedExpired.type: "expired",
     needs.NeedClosed.type: "closed",
+    # Told of what was published first, and of needs never published, of which there is no row.
+    needs.NeedReturned.type: "returned",
+    needs.NeedRejected.type: "rejected",
 }
-_UNDONE = {needs.NeedWithdrawn.type: "need_withdrawn", needs.NeedExpired.type: "need_expired"}
+_UNDONE = {
+    needs.NeedWithdrawn.type: "need_withdrawn",
+    needs.NeedExpired.type: "need_expired",
+    needs.NeedReturned.type: "need_returned",
+    needs.NeedRejected.type: "need_rejected",
+}
 
 
 async def _publish(session: AsyncSession, events: Sequence[CloudEvent]) -> None:

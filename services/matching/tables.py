@@ -75,7 +75,8 @@ class NeedView(Base):
 
     __table_args__ = (
         CheckConstraint(
-            "state IN ('published', 'suspended', 'withdrawn', 'expired', 'closed')",
+            "state IN ('published', 'suspended', 'withdrawn', 'expired', 'closed', 'returned',"
+            " 'rejected')",
             name="state_known",
         ),
         CheckConstraint("remaining >= 0 AND remaining <= required", name="remaining_bounded"),

@@ -9,7 +9,7 @@ import httpx
 from services.matching import following
 from services.matching.operations import rounds
 from shared.events import CloudEvent
-from tests.needs.builders import CITY, OTHER_COUNTY
+from tests.needs.builders import CITY, OTHER_COUNTY, VILLAGE, a_need
 
 
 async def allocated(world, needs=1, **offer):
@@ -138,6 +138,41 @@ async def test_both_sides_may_decline_and_a_withdrawn_need_undoes_its_allocation
         await released(world, allocation, state)
     [row] = await world.all_of(f"/allocations?need_id={third['need_id']}")
     assert row["reason_code"] == "need_withdrawn"
+
+
+async def test_a_published_need_rejected_or_returned_undoes_its_allocation(world):
+    allocations, _ = await allocated(world, needs=2)
+    committee = world.token("village_committee", subject="committee", division=VILLAGE)
+    # One more that was never published: matching knows nothing of it.
+    draft = await world.call(
+        "POST",
+        "needs",
+        "/needs",
+        world.clerk,
+        a_need(await world.household(), submit=True),
+        status=201,
+    )
+    before = {
+        "rejected": [allocations[0]["need_id"], draft["id"]],
+        "returned": [allocations[1]["need_id"]],
+    }
+    for outcome, need_ids in before.items():
+        for need_id in need_ids:
+            await world.call(
+                "POST",
+                "needs",
+                f"/needs/{need_id}/decisions",
+                committee,
+                {"outcome": outcome, "reason": "登记有误"},
+                status=201,
+            )
+    for allocation, state in zip(allocations, before, strict=True):
+        await released(world, allocation, "cancelled")
+        [row] = await world.all_of(f"/allocations?need_id={allocation['need_id']}")
+        assert row["reason_code"] == f"need_{state}"
+        await world.get(f"/needs/{allocation['need_id']}/offers", status=404)
+    found = await world.round(policy="national-1")
+    assert found["snapshot"]["needs"] == 0
 
 
 async def test_a_batch_of_500_takes_about_a_second_and_answers_for_each(world):
