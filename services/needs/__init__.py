@@ -7,6 +7,6 @@ Never   gives personal data to another service, puts it into an event, a log or 
 Trusts  the token issuer for who calls; the key store in its state directory for who may ever read
         personal data again. The matching service may move commitments and nothing else.
 
-Besides the files every service has: `screening` finds personal data in free text, `privacy` keeps
-it encrypted, `searching` makes search terms, `policies/` holds the versioned clocks and lists.
+Besides the files every service has: `privacy` keeps personal data encrypted,
+`searching` makes search terms, `policies/` holds the versioned clocks and lists.
 """

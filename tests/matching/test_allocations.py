@@ -175,6 +175,39 @@ async def test_a_published_need_rejected_or_returned_undoes_its_allocation(world
     assert found["snapshot"]["needs"] == 0
 
 
+async def test_texts_with_personal_numbers_are_refused_and_not_repeated(world):
+    (first, second), organization = await allocated(world, needs=2)
+    phone, code = "13807312345", "personal_data_in_text"
+
+    def check(refused, field):
+        assert (refused["code"], refused["errors"][0]["loc"]) == (code, [field])
+        assert phone not in str(refused)
+
+    body = {"division_code": CITY, "policy": "example-1"}
+    said = {"note": f"问 {phone}"}
+    check(await world.post("/rounds", world.coordinator, body | said, status=422), "note")
+    found = await world.post(
+        "/rounds", world.coordinator, body | {"note": "GB 19083-2010"}, status=201
+    )
+    path = f"/rounds/{found['id']}/discard"
+    said = {"reason": f"问 {phone}"}
+    check(await world.post(path, world.coordinator, said, status=422), "reason")
+    await world.post(path, world.coordinator, {"reason": "不足 20000 只"})
+
+    said = {"reason_code": f"call_{phone}"}
+    check(await world.act(first, "declination", organization, said, status=422), "reason_code")
+    items = [
+        {"allocation_id": first["id"]} | said,
+        {"allocation_id": second["id"], "reason_code": "no_stock"},
+    ]
+    answer = await world.post(
+        "/allocation-batches", organization, {"action": "decline", "items": items}
+    )
+    assert [r["outcome"] for r in answer["results"]] == ["refused", "done"]
+    assert answer["results"][0]["code"] == code
+    assert phone not in str(answer)
+
+
 async def test_a_batch_of_500_takes_about_a_second_and_answers_for_each(world):
     rows, organization = await allocated(world, needs=60)
     items = [{"allocation_id": row["id"]} for row in rows]

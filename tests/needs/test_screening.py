@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.needs.domain.errors import PersonalDataInText
-from services.needs.screening import find, find_in_key, refuse_personal_data
+from shared.screening import PersonalDataInText, find, find_in_key, refuse_personal_data
 from tests.needs.builders import a_need
 from tests.needs.conftest import People
 

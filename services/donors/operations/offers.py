@@ -1,5 +1,6 @@
 """Entering, submitting, editing, approving, opening and ending offers."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -19,6 +20,7 @@ from shared.callers import Caller
 from shared.db import lock, uuid7
 from shared.errors import PreconditionFailed, ServiceError
 from shared.events import Emission, Event, emit_all
+from shared.screening import refuse_personal_data
 
 Outcome = Entered[Offer] | ServiceError
 
@@ -53,7 +55,9 @@ async def enter_all(
         if body.external_key is not None and body.external_key in by_key:
             outcomes.append(Entered(by_key[body.external_key], new=False))
             continue
+        await asyncio.sleep(0)  # screening takes a while; others get their turn
         try:
+            refuse_personal_data(_texts(body))
             organization = organizations.get(body.organization_id)
             if organization is None:
                 raise errors.OrganizationNotFound
@@ -75,6 +79,14 @@ async def enter_all(
     await session.flush()
     await emit_all(session, emissions)
     return outcomes
+
+
+def _texts(body: contract.OfferCreate) -> dict[str, str | None]:
+    texts = {"title": body.title, "text": body.text}
+    for number, line in enumerate(body.lines):
+        texts[f"lines.{number}.item"] = line.item
+        texts[f"lines.{number}.specification"] = line.specification
+    return texts
 
 
 async def _by_key(
@@ -170,6 +182,7 @@ async def edit_line(
 
     versions  of the offer that the caller has seen; None for whichever
     """
+    refuse_personal_data({"specification": edit.specification})
     offer = await lock_offer(session, offer_id)
     _check_hand(offer, caller)
     if versions is not None and offer.version not in versions:
@@ -230,8 +243,10 @@ async def approve_all(
     outcomes: list[Offer | ServiceError] = []
     emissions: list[Emission] = []
     for approval in approvals:
+        await asyncio.sleep(0)  # screening takes a while; others get their turn
         offer = offers.get(approval.offer_id)
         try:
+            refuse_personal_data({"reason": approval.reason})
             if offer is None:
                 raise errors.OfferNotFound
             _check_approval(offer, caller, moment)
@@ -314,6 +329,7 @@ async def withdraw(session: AsyncSession, caller: Caller, offer_id: UUID) -> Off
 
 async def block(session: AsyncSession, caller: Caller, offer_id: UUID, reason: str) -> Offer:
     """Stop an offer for a reason; what is held of it already may go on its way."""
+    refuse_personal_data({"reason": reason})
     offer = await lock_offer(session, offer_id)
     if not any(caller.covers(served.division_code) for served in offer.served):
         raise errors.OutsideDivision

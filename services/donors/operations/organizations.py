@@ -1,5 +1,6 @@
 """Registering, approving and blocking organizations."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -17,6 +18,7 @@ from shared.callers import Caller
 from shared.db import lock, uuid7
 from shared.errors import ServiceError
 from shared.events import Emission, Event, emit_all
+from shared.screening import refuse_personal_data
 
 Outcome = Entered[Organization] | ServiceError
 
@@ -53,7 +55,9 @@ async def register_all(
         if body.external_key is not None and body.external_key in by_key:
             outcomes.append(Entered(by_key[body.external_key], new=False))
             continue
+        await asyncio.sleep(0)  # screening takes a while; others get their turn
         try:
+            refuse_personal_data({"name": body.name})
             rules.check_organization(body.kind, body.uscc, body.division_code)
             if body.uscc is not None and body.uscc in by_uscc:
                 raise errors.UsccTaken
@@ -121,8 +125,10 @@ async def approve_all(
     outcomes: list[Organization | ServiceError] = []
     emissions: list[Emission] = []
     for approval in approvals:
+        await asyncio.sleep(0)  # screening takes a while; others get their turn
         organization = found.get(approval.organization_id)
         try:
+            refuse_personal_data({"reason": approval.reason})
             if organization is None:
                 raise errors.OrganizationNotFound
             people.check_may_approve(
@@ -156,6 +162,7 @@ async def block(
 
     What is held of these offers already may go on its way.
     """
+    refuse_personal_data({"reason": reason})
     organization = (await _lock(session, {organization_id})).get(organization_id)
     if organization is None:
         raise errors.OrganizationNotFound

@@ -12,6 +12,7 @@ from services.donors.domain.errors import Unfit
 from services.donors.operations import Entered
 from services.donors.tables import Offer, Organization
 from shared.errors import PreconditionFailed, PreconditionRequired, ServiceError
+from shared.screening import PersonalDataInText
 
 IfMatch = Annotated[
     str | None,
@@ -44,7 +45,9 @@ def _created(
 
 
 def _path(error: ServiceError) -> str | None:
-    return ".".join(str(part) for part in error.loc) if isinstance(error, Unfit) else None
+    if not isinstance(error, Unfit | PersonalDataInText):
+        return None
+    return ".".join(str(part) for part in error.loc)
 
 
 def approved(

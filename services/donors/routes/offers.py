@@ -16,6 +16,7 @@ from shared.db import Reading, Transaction, now
 from shared.errors import PreconditionFailed, PreconditionRequired, responses
 from shared.idempotency import Once
 from shared.paging import Cursor, InvalidCursor, Limit, Page, encode_cursor, page
+from shared.screening import PersonalDataInText
 
 Enterer = Annotated[Caller, Depends(require("offers:enter"))]
 Approver = Annotated[Caller, Depends(require("offers:approve"))]
@@ -44,6 +45,7 @@ router = APIRouter(prefix="/v1", tags=["offers"])
         errors.ValidityOver,
         errors.NotYours,
         *UNFIT,
+        PersonalDataInText,
         *ONCE,
     ),
 )
@@ -142,6 +144,7 @@ async def read_offer(
         errors.NotYours,
         errors.LotAboveQuantity,
         errors.QuantityTooLarge,
+        PersonalDataInText,
         PreconditionFailed,
         PreconditionRequired,
     ),
@@ -191,6 +194,7 @@ async def submit_offer(session: Transaction, caller: Enterer, offer_id: UUID) ->
         errors.ValidityOver,
         errors.EnteredByApprover,
         errors.OutsideDivision,
+        PersonalDataInText,
     ),
 )
 async def approve_offer(
@@ -229,7 +233,12 @@ async def withdraw_offer(
 @router.post(
     "/offers/{offer_id}/blocking",
     response_model=contract.OfferRead,
-    responses=responses(errors.OfferNotFound, errors.OfferMoveRefused, errors.OutsideDivision),
+    responses=responses(
+        errors.OfferNotFound,
+        errors.OfferMoveRefused,
+        errors.OutsideDivision,
+        PersonalDataInText,
+    ),
 )
 async def block_offer(
     session: Transaction, caller: Approver, offer_id: UUID, body: contract.Reason

@@ -15,6 +15,7 @@ from shared.db import Reading, Transaction, now
 from shared.errors import responses
 from shared.idempotency import IdempotencyKeyMissing, IdempotencyKeyReused, Once, RequestInFlight
 from shared.paging import Cursor, InvalidCursor, Limit, Page, encode_cursor, page
+from shared.screening import PersonalDataInText
 
 Enterer = Annotated[Caller, Depends(require("organizations:enter"))]
 Approver = Annotated[Caller, Depends(require("organizations:approve"))]
@@ -43,6 +44,7 @@ router = APIRouter(prefix="/v1", tags=["organizations"])
         errors.InvalidUscc,
         errors.UnknownCode,
         errors.UnknownDivision,
+        PersonalDataInText,
         errors.NotYours,
         *ONCE,
     ),
@@ -122,6 +124,7 @@ async def read_organization(
         errors.OrganizationMoveRefused,
         errors.EnteredByApprover,
         errors.ReasonMissing,
+        PersonalDataInText,
     ),
 )
 async def approve_organization(
@@ -148,7 +151,9 @@ async def approve_organizations(
 @router.post(
     "/organizations/{organization_id}/blocking",
     response_model=contract.OrganizationRead,
-    responses=responses(errors.OrganizationNotFound, errors.OrganizationMoveRefused),
+    responses=responses(
+        errors.OrganizationNotFound, errors.OrganizationMoveRefused, PersonalDataInText
+    ),
 )
 async def block_organization(
     session: Transaction, caller: Approver, organization_id: UUID, body: contract.Reason

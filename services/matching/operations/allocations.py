@@ -16,6 +16,7 @@ from services.matching.tables import Allocation, NeedView
 from shared.callers import Caller
 from shared.errors import Forbidden, ServiceError
 from shared.events import Emission, emit_all
+from shared.screening import refuse_personal_data
 
 # Who acts when nobody does: a deadline, a withdrawn need, a ledger that refused.
 BY_ITSELF = "clock:matching"
@@ -52,6 +53,7 @@ async def act(
     for item in items:
         allocation = rows.get(item.allocation_id)
         try:
+            refuse_personal_data({"reason_code": item.reason_code})
             if allocation is None:
                 raise domain.AllocationNotFound("There is no such allocation.")
             case = case_of(allocation, needs.get(allocation.need_id))

@@ -29,6 +29,7 @@ from shared import db
 from shared.callers import Caller
 from shared.db import uuid7
 from shared.events import Emission, Event, cursor, emit_all
+from shared.screening import refuse_personal_data
 from shared.vocabulary import divisions
 
 # More would take minutes to freeze and to solve, and gigabytes.
@@ -41,6 +42,7 @@ async def start(
     session: AsyncSession, caller: Caller, body: contract.RoundCreate, at: datetime
 ) -> Round:
     """Freeze what the round is computed from; the worker computes it."""
+    refuse_personal_data({"note": body.note})
     policy = policies().get(body.policy)
     if policy is None:
         raise domain.PolicyNotFound("There is no matching policy of this name.")
@@ -327,6 +329,7 @@ async def discard(
     session: AsyncSession, caller: Caller, round_id: UUID, reason: str, at: datetime
 ) -> Round:
     """Drop a round; nothing of it was promised to anybody."""
+    refuse_personal_data({"reason": reason})
     found = await _lock(session, round_id)
     _check_division(caller, found.division_code)
     return await _discard(session, found, reason, caller.subject, caller.role, at)

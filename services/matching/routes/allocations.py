@@ -15,6 +15,7 @@ from shared.callers import Caller, Public, require
 from shared.db import Reading, Transaction, now
 from shared.errors import ServiceError, responses
 from shared.paging import Cursor, InvalidCursor, Limit, Page, encode_cursor, page
+from shared.screening import PersonalDataInText
 
 
 def _may(action: Action) -> Any:
@@ -110,7 +111,7 @@ async def accept(
 @router.post(
     "/allocations/{allocation_id}/declination",
     response_model=contract.AllocationRead,
-    responses=responses(*_MOVED),
+    responses=responses(*_MOVED, PersonalDataInText),
 )
 async def decline(
     caller: Decliner, request: Request, allocation_id: UUID, body: contract.Declination
@@ -177,7 +178,7 @@ async def confirm(
 @router.post(
     "/allocations/{allocation_id}/cancellation",
     response_model=contract.AllocationRead,
-    responses=responses(*_MOVED),
+    responses=responses(*_MOVED, PersonalDataInText),
 )
 async def cancel(
     caller: Canceller, request: Request, allocation_id: UUID, body: contract.Cancellation
@@ -189,7 +190,7 @@ async def cancel(
 @router.post(
     "/allocations/{allocation_id}/return",
     response_model=contract.AllocationRead,
-    responses=responses(*_MOVED),
+    responses=responses(*_MOVED, PersonalDataInText),
 )
 async def give_back(
     caller: Returner, request: Request, allocation_id: UUID, body: contract.Return

@@ -13,6 +13,7 @@ from shared.db import Reading, Transaction, now
 from shared.errors import responses
 from shared.idempotency import Once
 from shared.paging import Cursor, InvalidCursor, Limit, Page, encode_cursor, page
+from shared.screening import PersonalDataInText
 
 Runner = Annotated[Caller, Depends(require("rounds:run"))]
 Approver = Annotated[Caller, Depends(require("rounds:approve"))]
@@ -32,6 +33,7 @@ router = APIRouter(prefix="/v1/rounds", tags=["rounds"])
         domain.DivisionUnknown,
         domain.DivisionNotYours,
         domain.RoundTooLarge,
+        PersonalDataInText,
     ),
 )
 async def start_round(
@@ -108,7 +110,9 @@ async def approve_round(
 @router.post(
     "/{round_id}/discard",
     response_model=contract.RoundRead,
-    responses=responses(domain.RoundNotFound, domain.RoundNotThere, domain.DivisionNotYours),
+    responses=responses(
+        domain.RoundNotFound, domain.RoundNotThere, domain.DivisionNotYours, PersonalDataInText
+    ),
 )
 async def discard_round(
     session: Transaction, caller: Approver, round_id: UUID, body: contract.RoundDiscard

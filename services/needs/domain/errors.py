@@ -266,17 +266,3 @@ class ReasonRequired(FieldInvalid):
 
     def __init__(self) -> None:
         super().__init__("reason", "Returning or rejecting a need takes a reason.")
-
-
-class PersonalDataInText(FieldInvalid):
-    """The place is told, the text is not repeated."""
-
-    code = "personal_data_in_text"
-
-    def __init__(self, field: str, kind: str, begin: int, end: int) -> None:
-        super().__init__(
-            field,
-            f"{field} holds what looks like {kind} at characters {begin + 1} to {end};"
-            " it is public, so take it out.",
-        )
-        self.kind, self.begin, self.end = kind, begin, end

@@ -17,11 +17,11 @@ from services.needs.domain import errors
 from services.needs.operations.rows import Actor, check_may_see
 from services.needs.policies import deprivation_index
 from services.needs.privacy import MASK, Privacy, masked, open_sealed, programme_year, seal
-from services.needs.screening import refuse_personal_data, refuse_personal_key
 from shared.callers import Caller
 from shared.db import lock, uuid7
 from shared.errors import ServiceError
 from shared.events import Emission, emit, emit_all
+from shared.screening import refuse_personal_data, refuse_personal_key
 from shared.vocabulary import codes, divisions
 
 

@@ -36,11 +36,11 @@ from services.needs.operations.rows import (
 )
 from services.needs.operations.standings import read_standings
 from services.needs.privacy import Privacy
-from services.needs.screening import refuse_personal_data
 from shared.callers import Caller
 from shared.db import uuid7
 from shared.errors import ServiceError
 from shared.events import Emission, emit_all
+from shared.screening import refuse_personal_data
 from shared.vocabulary.codes import Level, NeedState
 
 

@@ -25,12 +25,12 @@ from services.needs.operations.rows import (
     told,
 )
 from services.needs.privacy import Privacy, programme_year
-from services.needs.screening import refuse_personal_data, refuse_personal_key
 from services.needs.searching import vector
 from shared.callers import Caller
 from shared.db import lock, uuid7
 from shared.errors import PreconditionFailed, ServiceError
 from shared.events import Emission, emit_all
+from shared.screening import refuse_personal_data, refuse_personal_key
 from shared.vocabulary import codes, item_classes, units
 from shared.vocabulary.codes import NeedState, Urgency
 from shared.vocabulary.errors import UnitNotAllowed, VocabularyError

@@ -10,10 +10,10 @@ from services.needs.domain.errors import FieldInvalid, OutsideDivision, UnknownC
 from services.needs.domain.policy import Activation, Policy, in_force
 from services.needs.operations.rows import Actor
 from services.needs.policies import policies
-from services.needs.screening import refuse_personal_data
 from shared.callers import Caller
 from shared.db import uuid7
 from shared.events import emit
+from shared.screening import refuse_personal_data
 from shared.vocabulary import divisions
 
 

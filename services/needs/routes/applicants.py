@@ -13,6 +13,7 @@ from services.needs.routes.items import KNOWN_KEY, item_of, single
 from shared.db import Reading, Transaction, now
 from shared.errors import responses
 from shared.idempotency import IdempotencyKeyMissing, IdempotencyKeyReused, Once, RequestInFlight
+from shared.screening import PersonalDataInText
 
 router = APIRouter(prefix="/v1", tags=["applicants"])
 
@@ -35,7 +36,7 @@ Purpose = Annotated[
         errors.UnknownCode,
         errors.ApplicantIncomplete,
         errors.IdNumberInvalid,
-        errors.PersonalDataInText,
+        PersonalDataInText,
     ),
 )
 async def register_applicant(
@@ -90,7 +91,7 @@ async def read_applicant(
         errors.ApplicantNotFound,
         errors.OutsideDivision,
         errors.PersonalDataErased,
-        errors.PersonalDataInText,
+        PersonalDataInText,
         errors.PersonalKeyMissing,
     ),
 )

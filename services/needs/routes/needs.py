@@ -13,6 +13,7 @@ from shared.callers import Caller
 from shared.db import Transaction, now
 from shared.errors import PreconditionFailed, PreconditionRequired, ServiceError, responses
 from shared.idempotency import IdempotencyKeyMissing, IdempotencyKeyReused, Once, RequestInFlight
+from shared.screening import PersonalDataInText
 
 router = APIRouter(prefix="/v1", tags=["needs"])
 
@@ -21,7 +22,7 @@ _CONTENT = (
     errors.UnknownCode,
     errors.UnitNotAllowed,
     errors.ClassOfOtherCategory,
-    errors.PersonalDataInText,
+    PersonalDataInText,
 )
 _FOUND = (errors.NeedNotFound, errors.OutsideDivision)
 _OWN = (*_FOUND, errors.EnteredByAnother)
@@ -141,7 +142,7 @@ _DECIDING = (
     errors.NothingToDecide,
     errors.StateForbids,
     errors.ReasonRequired,
-    errors.PersonalDataInText,
+    PersonalDataInText,
 )
 
 
@@ -198,7 +199,7 @@ async def decide_needs(
     "/needs/{need_id}/recusals",
     status_code=201,
     response_model=contract.RecusalRead,
-    responses=responses(*_ONCE, *_FOUND, errors.PersonalDataInText),
+    responses=responses(*_ONCE, *_FOUND, PersonalDataInText),
 )
 async def recuse_from_need(
     caller: Verifier,

@@ -12,6 +12,7 @@ from shared.callers import Public
 from shared.db import Transaction, now
 from shared.errors import responses
 from shared.idempotency import IdempotencyKeyMissing, IdempotencyKeyReused, Once, RequestInFlight
+from shared.screening import PersonalDataInText
 
 router = APIRouter(prefix="/v1", tags=["objections"])
 
@@ -27,7 +28,7 @@ _ONCE = (IdempotencyKeyMissing, IdempotencyKeyReused, RequestInFlight)
         errors.NeedNotFound,
         errors.NotOpenToObjection,
         errors.TooManyObjections,
-        errors.PersonalDataInText,
+        PersonalDataInText,
     ),
 )
 async def object_to_need(
@@ -52,7 +53,7 @@ async def object_to_need(
         errors.PartOfChain,
         errors.RecusalDeclared,
         errors.ObjectionClosed,
-        errors.PersonalDataInText,
+        PersonalDataInText,
     ),
 )
 async def decide_objection(

@@ -14,6 +14,7 @@ from shared.db import Reading, Transaction, now
 from shared.errors import responses
 from shared.idempotency import IdempotencyKeyMissing, IdempotencyKeyReused, Once, RequestInFlight
 from shared.paging import Cursor, InvalidCursor, Limit, Page, decode_cursor, encode_cursor, page
+from shared.screening import PersonalDataInText
 
 router = APIRouter(prefix="/v1", tags=["policies"])
 
@@ -48,7 +49,7 @@ async def list_policies(caller: Public) -> list[contract.PolicyRead]:
         RequestInFlight,
         errors.OutsideDivision,
         errors.UnknownCode,
-        errors.PersonalDataInText,
+        PersonalDataInText,
     ),
 )
 async def activate_policy(

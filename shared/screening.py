@@ -24,9 +24,35 @@ from stdnum import luhn
 from stdnum.exceptions import ValidationError
 from stdnum.iso7064 import mod_11_2
 
-from services.needs.domain.errors import FieldInvalid, PersonalDataInText
+from shared.errors import Invalid, Place
 
 ID_NUMBER, PHONE, ACCOUNT, NAME = "an ID number", "a phone number", "a bank account", "a name"
+
+
+class PersonalDataInText(Invalid):
+    """The place is told, the text is not repeated."""
+
+    code = "personal_data_in_text"
+
+    def __init__(self, field: str, kind: str, begin: int, end: int) -> None:
+        detail = (
+            f"{field} holds what looks like {kind} at characters {begin + 1} to {end};"
+            " it is public, so take it out."
+        )
+        self.loc: list[str | int] = [int(p) if p.isdigit() else p for p in field.split(".")]
+        super().__init__(detail, [Place(loc=self.loc, msg=detail, type=self.code)])
+        self.field, self.kind, self.begin, self.end = field, kind, begin, end
+
+
+class PersonalDataInKey(Invalid):
+    """A record key outlives an erasure."""
+
+    code = "invalid_content"
+
+    def __init__(self, field: str) -> None:
+        detail = "The key holds what looks like an ID number or the applicant's name."
+        super().__init__(detail, [Place(loc=[field], msg=detail, type=self.code)])
+        self.field = field
 
 
 @dataclass(frozen=True)
@@ -63,11 +89,9 @@ def find(text: str, own_name: str | None = None) -> Finding | None:
 
 
 def refuse_personal_key(key: str | None, own_name: str | None) -> None:
-    """Raise FieldInvalid when a record key tells who the applicant is: it outlives an erasure."""
+    """Raise PersonalDataInKey when a record key tells who the applicant is."""
     if key and find_in_key(key, own_name):
-        raise FieldInvalid(
-            "external_key", "The key holds what looks like an ID number or the applicant's name."
-        )
+        raise PersonalDataInKey("external_key")
 
 
 def find_in_key(key: str, own_name: str | None = None) -> Finding | None:
