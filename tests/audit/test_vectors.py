@@ -34,8 +34,8 @@ def _vectors(path):
 
 def _cases(vectors, *keys):
     for key in keys:
-        vectors = vectors.get(key, [])
-    return vectors
+        vectors = vectors.get(key, {})
+    return vectors or []
 
 
 PROOFS = _vectors("merkle-proofs/packed.json")
