@@ -14,10 +14,10 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.matching import encoder
 from services.matching.index import Hit, LineEntry, NeedIndex, OfferIndex
 from services.matching.planning import need_text
 from services.matching.tables import LineView, NeedView
+from services.matching.text import encoder
 
 ROWS_A_READ = 5_000
 Row = TypeVar("Row", LineView, NeedView)

@@ -14,11 +14,12 @@ from fastapi import FastAPI
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from services.matching import driver, encoder, planning
+from services.matching import driver, planning
 from services.matching.domain import RoundState
 from services.matching.operations import rounds
 from services.matching.planning import Plan, Snapshot
 from services.matching.tables import Round, RoundSnapshot
+from services.matching.text import encoder
 from shared.client import Client
 from shared.db import Sessions, now
 from shared.logs import begin_trace

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.matching.encoder import DIMENSION, encode, tokens
+from services.matching.text.encoder import DIMENSION, encode, tokens
 
 
 def test_chinese_is_cut_into_characters_and_pairs_and_latin_into_words():

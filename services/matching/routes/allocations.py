@@ -5,11 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from services.matching import contract, domain, queries
+from services.matching import contract, domain
 from services.matching.domain import SCOPES_OF, Action
 from services.matching.operations import allocations as operations
 from services.matching.operations import slips
-from services.matching.queries import AllocationFilter
+from services.matching.queries import allocations as queries
+from services.matching.queries.allocations import AllocationFilter
 from shared.bodies import DivisionCode
 from shared.callers import Caller, Public, require
 from shared.db import Reading, Transaction, now

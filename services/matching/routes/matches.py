@@ -5,7 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from services.matching import contract, domain, queries
+from services.matching import contract, domain
+from services.matching.queries import matches as queries
 from shared.callers import Public
 from shared.db import Reading, now
 from shared.errors import responses

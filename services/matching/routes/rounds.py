@@ -5,9 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from services.matching import contract, domain, queries
+from services.matching import contract, domain
 from services.matching.operations import rounds as operations
 from services.matching.policies import policies
+from services.matching.queries import rounds as queries
 from shared.callers import Caller, require
 from shared.db import Reading, Transaction, now
 from shared.errors import responses

@@ -10,8 +10,8 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from services.matching import assignment
-from services.matching.assignment import Instance, solve
+from services.matching.solver import flow as assignment
+from services.matching.solver.flow import Instance, solve
 
 
 def an_instance(*, required, available, edges, tier=None, lot=None) -> Instance:

@@ -1,25 +1,21 @@
-"""Read-only: matches of one need or offer, rounds with their proposals, allocations."""
+"""The best offers for a need, the best needs for an offer."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.matching import contract, domain, scoring
+from services.matching import contract, domain
 from services.matching.domain import may_serve
-from services.matching.index import Hit, ancestors_of, code_range
+from services.matching.index import Hit, ancestors_of
 from services.matching.planning import GROWTH, Candidate, nearest_served, score_pairs
 from services.matching.policies import Policy, policies
+from services.matching.ranking import scoring
 from services.matching.retrieval import Retrieval
-from services.matching.tables import Allocation, LineView, NeedView, Proposal, Round
+from services.matching.tables import LineView, NeedView
 from services.matching.terms import line_terms, need_terms
-from shared.paging import decode_cursor
-
-# ------------------------------------------------------------------ matches
 
 
 async def offers_for_need(
@@ -74,7 +70,7 @@ async def offers_for_need(
                 unit=c.line.unit,
                 score_permille=c.score,
                 policy=policy.name,
-                reasons=_reasons(c.features, policy),
+                reasons=reasons_read(c.features, policy),
             )
             for c in candidates[:limit]
         ]
@@ -140,7 +136,7 @@ async def needs_for_offer(
                 unit=c.need.unit,
                 score_permille=c.score,
                 policy=policy.name,
-                reasons=_reasons(c.features, policy),
+                reasons=reasons_read(c.features, policy),
             )
             for c in found[:limit]
         ]
@@ -173,126 +169,8 @@ def _policy(name: str) -> Policy:
     return policy
 
 
-def _reasons(features: Sequence[int], policy: Policy) -> list[contract.ReasonRead]:
+def reasons_read(features: Sequence[int], policy: Policy) -> list[contract.ReasonRead]:
     return [
         contract.ReasonRead.model_validate(reason)
         for reason in scoring.reasons(tuple(features), policy.weights.model_dump())
     ]
-
-
-# ------------------------------------------------------------------- rounds
-
-
-async def list_rounds(
-    session: AsyncSession, state: str | None, limit: int, cursor: str | None
-) -> Sequence[Round]:
-    """Newest first, limit + 1 rows."""
-    query = select(Round).order_by(Round.id.desc()).limit(limit + 1)
-    if state is not None:
-        query = query.where(Round.state == state)
-    if cursor is not None:
-        query = query.where(Round.id < decode_cursor(cursor, UUID)[0])
-    return (await session.scalars(query)).all()
-
-
-async def round_of(session: AsyncSession, round_id: UUID) -> Round:
-    found = await session.get(Round, round_id)
-    if found is None:
-        raise domain.RoundNotFound("There is no such round.")
-    return found
-
-
-def round_read(row: Round) -> contract.RoundRead:
-    snapshot = contract.SnapshotRead(
-        needs_seq=row.needs_seq,
-        donors_seq=row.donors_seq,
-        taken_at=row.taken_at,
-        needs=row.needs,
-        lines=row.lines,
-        sha256=row.snapshot_sha256,
-    )
-    fields = {
-        name: getattr(row, name)
-        for name in contract.RoundRead.model_fields
-        if name not in {"snapshot", "totals"}
-    }
-    totals = None if row.totals is None else contract.RoundTotals.model_validate(row.totals)
-    return contract.RoundRead(**fields, snapshot=snapshot, totals=totals)
-
-
-async def list_proposals(
-    session: AsyncSession, round_id: UUID, need_id: UUID | None, limit: int, cursor: str | None
-) -> tuple[Round, Sequence[Proposal]]:
-    """In the order of needs, limit + 1 rows."""
-    found = await round_of(session, round_id)
-    query = (
-        select(Proposal).where(Proposal.round_id == round_id).order_by(Proposal.id).limit(limit + 1)
-    )
-    if need_id is not None:
-        query = query.where(Proposal.need_id == need_id)
-    if cursor is not None:
-        query = query.where(Proposal.id > decode_cursor(cursor, UUID)[0])
-    return found, (await session.scalars(query)).all()
-
-
-def proposal_read(row: Proposal, policy: Policy) -> contract.ProposalRead:
-    fields = {
-        name: getattr(row, name) for name in contract.ProposalRead.model_fields if name != "reasons"
-    }
-    return contract.ProposalRead(**fields, reasons=_reasons(row.features, policy))
-
-
-# -------------------------------------------------------------- allocations
-
-
-@dataclass(frozen=True)
-class AllocationFilter:
-    """None is no restriction; within is a division and all it covers."""
-
-    state: str | None = None
-    round_id: UUID | None = None
-    organization_id: UUID | None = None
-    need_id: UUID | None = None
-    line_id: UUID | None = None
-    within: str | None = None
-    logged: bool | None = None
-
-
-async def list_allocations(
-    session: AsyncSession, wanted: AllocationFilter, limit: int, cursor: str | None
-) -> Sequence[Allocation]:
-    """Oldest first, limit + 1 rows."""
-    query: Select[Any] = select(Allocation).order_by(Allocation.id).limit(limit + 1)
-    for name in ("state", "round_id", "organization_id", "need_id", "line_id"):
-        value = getattr(wanted, name)
-        if value is not None:
-            query = query.where(getattr(Allocation, name) == value)
-    if wanted.within is not None:
-        low, high = code_range(wanted.within)
-        query = query.where(Allocation.division_code >= f"{low:012}")
-        if high < 10**12:  # the root's range ends where no twelve-digit code is
-            query = query.where(Allocation.division_code < f"{high:012}")
-    if wanted.logged is not None:
-        query = query.where(Allocation.approval_log_index.is_not(None) == wanted.logged)
-    if cursor is not None:
-        query = query.where(Allocation.id > decode_cursor(cursor, UUID)[0])
-    return (await session.scalars(query)).all()
-
-
-async def allocation_of(session: AsyncSession, allocation_id: UUID) -> Allocation:
-    found = await session.get(Allocation, allocation_id)
-    if found is None:
-        raise domain.AllocationNotFound("There is no such allocation.")
-    return found
-
-
-def allocation_read(row: Allocation, log_url: str) -> contract.AllocationRead:
-    receipt = None
-    if row.approval_log_index is not None:
-        receipt = f"{log_url}/v1/receipts/{row.approval_event_id}"
-    fields = {
-        name: getattr(row, name)
-        for name in contract.AllocationRead.model_fields
-        if name != "approval_receipt"
-    }
-    return contract.AllocationRead(**fields, approval_receipt=receipt)

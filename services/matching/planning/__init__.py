@@ -18,10 +18,12 @@ from uuid import UUID
 
 import numpy as np
 
-from services.matching import assignment, encoder, scoring
 from services.matching.domain import LineTerms, NeedTerms, may_serve
 from services.matching.index import LineEntry, OfferIndex, ancestors_of, prefix_of
 from services.matching.policies import Policy
+from services.matching.ranking import scoring
+from services.matching.solver import flow as assignment
+from services.matching.text import encoder
 
 # Candidates are read in growing portions; each is this many times the last.
 GROWTH = 4

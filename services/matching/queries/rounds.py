@@ -1,0 +1,72 @@
+"""Rounds with their proposals."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.matching import contract, domain
+from services.matching.policies import Policy
+from services.matching.queries.matches import reasons_read
+from services.matching.tables import Proposal, Round
+from shared.paging import decode_cursor
+
+
+async def list_rounds(
+    session: AsyncSession, state: str | None, limit: int, cursor: str | None
+) -> Sequence[Round]:
+    """Newest first, limit + 1 rows."""
+    query = select(Round).order_by(Round.id.desc()).limit(limit + 1)
+    if state is not None:
+        query = query.where(Round.state == state)
+    if cursor is not None:
+        query = query.where(Round.id < decode_cursor(cursor, UUID)[0])
+    return (await session.scalars(query)).all()
+
+
+async def round_of(session: AsyncSession, round_id: UUID) -> Round:
+    found = await session.get(Round, round_id)
+    if found is None:
+        raise domain.RoundNotFound("There is no such round.")
+    return found
+
+
+def round_read(row: Round) -> contract.RoundRead:
+    snapshot = contract.SnapshotRead(
+        needs_seq=row.needs_seq,
+        donors_seq=row.donors_seq,
+        taken_at=row.taken_at,
+        needs=row.needs,
+        lines=row.lines,
+        sha256=row.snapshot_sha256,
+    )
+    fields = {
+        name: getattr(row, name)
+        for name in contract.RoundRead.model_fields
+        if name not in {"snapshot", "totals"}
+    }
+    totals = None if row.totals is None else contract.RoundTotals.model_validate(row.totals)
+    return contract.RoundRead(**fields, snapshot=snapshot, totals=totals)
+
+
+async def list_proposals(
+    session: AsyncSession, round_id: UUID, need_id: UUID | None, limit: int, cursor: str | None
+) -> tuple[Round, Sequence[Proposal]]:
+    """In the order of needs, limit + 1 rows."""
+    found = await round_of(session, round_id)
+    query = (
+        select(Proposal).where(Proposal.round_id == round_id).order_by(Proposal.id).limit(limit + 1)
+    )
+    if need_id is not None:
+        query = query.where(Proposal.need_id == need_id)
+    if cursor is not None:
+        query = query.where(Proposal.id > decode_cursor(cursor, UUID)[0])
+    return found, (await session.scalars(query)).all()
+
+
+def proposal_read(row: Proposal, policy: Policy) -> contract.ProposalRead:
+    fields = {
+        name: getattr(row, name) for name in contract.ProposalRead.model_fields if name != "reasons"
+    }
+    return contract.ProposalRead(**fields, reasons=reasons_read(row.features, policy))

@@ -1,0 +1,1 @@
+"""How well a line suits a need; pure."""

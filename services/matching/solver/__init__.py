@@ -1,0 +1,1 @@
+"""Which line gives how much to which need: exact, fast and certified; pure."""

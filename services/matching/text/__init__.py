@@ -1,0 +1,1 @@
+"""Texts of needs and offers: tokens, vectors, likeness; pure."""
