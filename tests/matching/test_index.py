@@ -1,5 +1,6 @@
 """The index against brute force: nothing eligible is missed, nothing removed comes back."""
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.matching.index import (
+    Asks,
     Hit,
     LineEntry,
     NeedIndex,
@@ -187,3 +189,25 @@ def test_division_arithmetic_follows_the_digit_groups():
     )
     assert code_range("430224000000") == (430224000000, 430225000000)
     assert code_range(NATION) == (0, 10**12)
+
+
+def test_candidates_are_rows_of_lines_that_may_serve():
+    index = OfferIndex(DIMENSION)
+    vectors = vectors_for([1, 2, 3])
+    ids = [UUID(int=i + 1) for i in range(3)]
+    index.put(
+        [
+            LineEntry(ids[0], "masks", (NATION,), unit="piece", available=5),
+            LineEntry(ids[1], "masks", (NATION,), unit="piece", available=5, lot=4),
+            LineEntry(ids[2], "masks", (NATION,), unit="piece", household_classes=("poor",)),
+        ],
+        vectors,
+    )
+    asks = Asks(["piece"], np.array([3]), ["household"], [None], datetime(2026, 1, 1, tzinfo=UTC))
+    found = index.candidates(["masks"], ["430224101001"], vectors[:1], 2, asks)
+    assert found.rows.tolist() == [[0, -1]]
+    assert not found.cut[0]
+    found = index.candidates(["masks"], ["430224101001"], vectors[:1], 2)
+    assert found.rows[0, 0] == 0
+    assert found.cut[0]
+    assert index.line_id(int(found.rows[0, 1])) in ids[1:]

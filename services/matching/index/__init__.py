@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -31,6 +32,8 @@ LEVELS = 6
 # (class, division) pairs before the first doubling; an empty list costs 48 bytes.
 LISTS_AT_START = 4_096
 _PREFIX_DIGITS = (0, 2, 4, 6, 9, 12)
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+END = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,38 @@ class LineEntry:
     line_id: UUID
     item_class: str
     divisions: tuple[str, ...]
+    unit: str = ""
+    available: int = 1
+    lot: int = 1
+    valid_from: datetime = BEGINNING
+    valid_until: datetime = END
+    applicant_kinds: tuple[str, ...] = ()
+    household_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What the hard conditions look at, one entry a query (see `domain.may_serve`)."""
+
+    units: Sequence[str]
+    remaining: NDArray[np.int64]
+    applicant_kinds: Sequence[str]
+    household_classes: Sequence[str | None]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Of each query the lines found, best first.
+
+    rows           (n, k) int64 into the index's rows, -1 where there are no more
+    similarities   (n, k) float32, 0 at the same places
+    cut            (n,) bool: there were more than k
+    """
+
+    rows: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+    cut: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +124,8 @@ class OfferIndex:
         # Surrogate ids are never used twice, so a late reader cannot take a new line for an old
         # one.
         self._next_entry = 0
+        self._row_of: dict[UUID, int] = {}
+        self._line_at: dict[int, LineEntry] = {}
         self._faiss = _empty_ivf(dimension, lists)
 
     def __len__(self) -> int:
@@ -117,6 +154,7 @@ class OfferIndex:
                     source_rows.append(row)
                 entry_ids.extend(ids)
                 self._entries_of[line_id] = tuple(ids)
+                self._line_at[self._row_of.setdefault(line_id, len(self._row_of))] = line
             if entry_ids:
                 self._add(vectors[source_rows], entry_ids, list_numbers)
 
@@ -160,6 +198,57 @@ class OfferIndex:
             )
             for row, near in zip(lines, similarities, strict=True)
         ]
+
+    def candidates(
+        self,
+        item_classes: Sequence[str],
+        codes: Sequence[str],
+        vectors: NDArray[np.float32],
+        k: int,
+        asks: Asks | None = None,
+    ) -> Candidates:
+        """The k likest lines of each query that serve its division and, with asks, may serve it.
+
+        Row i of a fresh index is the i-th distinct line it was given.
+        """
+        rows = np.full((len(item_classes), k), -1, dtype=np.int64)
+        similarities = np.zeros(rows.shape, dtype=np.float32)
+        cut = np.zeros(len(item_classes), dtype=np.bool_)
+        asking, portion = np.arange(len(item_classes)), k + 1
+        while len(asking):
+            found = self.search(
+                [item_classes[q] for q in asking.tolist()],
+                [codes[q] for q in asking.tolist()],
+                vectors[asking],
+                portion,
+            )
+            again = []
+            for q, hits in zip(asking.tolist(), found, strict=True):
+                fit = [h for h in hits if asks is None or self._may_serve(h.id, asks, q)]
+                if len(fit) <= k and len(hits) == portion:
+                    again.append(q)
+                    continue
+                cut[q] = len(fit) > k
+                for place, hit in enumerate(fit[:k]):
+                    rows[q, place] = self._row_of[hit.id]
+                    similarities[q, place] = hit.similarity
+            asking, portion = np.array(again, dtype=np.int64), portion * 4
+        return Candidates(rows, similarities, cut)
+
+    def line_id(self, row: int) -> UUID:
+        return self._line_at[row].line_id
+
+    def _may_serve(self, line_id: UUID, asks: Asks, query: int) -> bool:
+        line = self._line_at[self._row_of[line_id]]
+        kind, household_class = asks.applicant_kinds[query], asks.household_classes[query]
+        return (
+            line.unit == asks.units[query]
+            and line.valid_from <= asks.at < line.valid_until
+            and (not line.applicant_kinds or kind in line.applicant_kinds)
+            and (not line.household_classes or household_class in line.household_classes)
+            and line.lot <= asks.remaining[query]
+            and line.available > 0
+        )
 
     def _list_number(self, item_class: str, division: str) -> int:
         number = self._list_of.setdefault((item_class, division), len(self._list_of))
