@@ -1,0 +1,112 @@
+"""BM25 of given documents, in whole numbers.
+
+The share a token has in a document's score is rounded once, when the documents are read; scores are
+sums of these whole numbers, so no order of adding and no number of threads changes them.
+
+Robertson and Zaragoza (2009), "The probabilistic relevance framework: BM25 and beyond",
+doi:10.1561/1500000019; inverse document frequency as in Lucene (never negative).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from services.matching.text.tokens import tokens
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The usual values of the literature; not tuned.
+K1 = 1.2
+B = 0.75
+# One unit of a stored weight; an 8,000-token query stays far below 2**63.
+WEIGHT_SCALE = 1_000_000
+# Pairs scored at once: bounds memory to some hundred MB whatever the number of pairs.
+PAIRS_AT_ONCE = 200_000
+
+
+@dataclass(frozen=True)
+class Lexical:
+    """BM25 statistics and weights of a collection.
+
+    columns   token -> column
+    weights   (documents, tokens) int64: what a token gives to the score when asked once
+    by_token  the same, token by token
+    greatest  (tokens,) int64: the greatest weight of the token in any document
+    """
+
+    columns: dict[str, int]
+    weights: sparse.csr_array
+    by_token: sparse.csc_array
+    greatest: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, document_texts: Sequence[str]) -> Lexical:
+        columns: dict[str, int] = {}
+        counts = _counts(document_texts, columns, grow=True)
+        weights = _weights(counts)
+        by_token = weights.tocsc()
+        greatest = np.zeros(len(columns), dtype=np.int64)
+        if by_token.nnz:
+            greatest[:] = by_token.max(axis=0).toarray().ravel()
+        return cls(columns, weights, by_token, greatest)
+
+    def queries(self, texts: Sequence[str]) -> tuple[sparse.csr_array, NDArray[np.int64]]:
+        """Token counts (queries, tokens) and each query's greatest possible score; tokens that no
+        document has count in neither."""
+        counts = _counts(texts, self.columns, grow=False)
+        return counts, counts @ self.greatest
+
+    def pair_scores(
+        self,
+        queries: sparse.csr_array,
+        query_rows: NDArray[np.int64],
+        document_rows: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Scores (e,) of the pairs (query_rows[i], document_rows[i])."""
+        scores = np.zeros(len(query_rows), dtype=np.int64)
+        for start in range(0, len(query_rows), PAIRS_AT_ONCE):
+            part = slice(start, start + PAIRS_AT_ONCE)
+            product = queries[query_rows[part]].multiply(self.weights[document_rows[part]])
+            scores[part] = np.asarray(product.sum(axis=1)).ravel()
+        return scores
+
+    def all_scores(self, query: sparse.csr_array) -> NDArray[np.int64]:
+        """Scores (documents,) of one query's row of counts."""
+        return np.asarray(self.by_token[:, query.indices] @ query.data).ravel()
+
+
+def _counts(texts: Sequence[str], columns: dict[str, int], *, grow: bool) -> sparse.csr_array:
+    indptr, indices, data = [0], list[int](), list[int]()
+    for text in texts:
+        row: dict[int, int] = {}
+        for token in tokens(text):
+            column = columns.setdefault(token, len(columns)) if grow else columns.get(token)
+            if column is not None:
+                row[column] = row.get(column, 0) + 1
+        indices.extend(row)
+        data.extend(row.values())
+        indptr.append(len(indices))
+    return sparse.csr_array(
+        (np.array(data, np.int64), np.array(indices, np.int64), np.array(indptr, np.int64)),
+        shape=(len(texts), len(columns)),
+    )
+
+
+def _weights(counts: sparse.csr_array) -> sparse.csr_array:
+    documents = counts.shape[0]
+    if not counts.nnz:
+        return counts
+    having = np.bincount(counts.indices, minlength=counts.shape[1])
+    idf = np.log1p((documents - having + 0.5) / (having + 0.5))
+    length = np.asarray(counts.sum(axis=1)).ravel()
+    of_row = np.repeat(np.arange(documents), np.diff(counts.indptr))
+    slack = K1 * (1 - B + B * length[of_row] / length.mean())
+    share = idf[counts.indices] * counts.data * (K1 + 1) / (counts.data + slack)
+    whole = np.rint(share * WEIGHT_SCALE).astype(np.int64)
+    return sparse.csr_array((whole, counts.indices, counts.indptr), shape=counts.shape)
