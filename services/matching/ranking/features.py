@@ -255,7 +255,8 @@ def _acceptance(accepted: IntArray, declined: IntArray) -> IntArray:
 def _timeliness(valid_days: IntArray, needed_days: IntArray) -> IntArray:
     asked = np.where(needed_days >= NO_DATE, HANDLING_DAYS, needed_days)
     horizon = np.clip(asked, 1, HANDLING_DAYS_MAX)
-    return np.minimum(valid_days, horizon) * PERMILLE // horizon
+    share: IntArray = np.minimum(valid_days, horizon) * PERMILLE // horizon
+    return share
 
 
 def specification_counts(
