@@ -223,7 +223,7 @@ async def keep(session: AsyncSession, round_id: UUID, plan: Plan, at: datetime) 
             "division_code": p.need.division_code,
             "quantity": p.quantity,
             "unit": p.need.unit,
-            "score_permille": p.score,
+            "score_permille": p.value,
             "features": list(p.features),
         }
         for p in plan.proposals

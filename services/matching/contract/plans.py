@@ -1,0 +1,231 @@
+"""What a round found, as it is read: explanations, reasons of unmet needs, fairness, overview.
+
+Sentences are made when read, from the stored facts, by `planning.wording`: what is stored are
+numbers and codes only.
+"""
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from services.matching.contract.terms import Urgency
+from shared.bodies import ReadBody
+
+OutcomeCode = Literal[
+    "no_offer_of_class",
+    "no_offer_serves_division",
+    "no_eligible_offer",
+    "one_aid_in_period",
+    "one_aid_in_round",
+    "gone_to_more_urgent",
+    "gone_to_better_matches",
+    "fairness_cap",
+    "smallest_lot",
+    "unsplittable",
+    "kept_back",
+]
+KeptBy = Literal[
+    "more_urgent", "better_matches", "fairness", "smallest_lot", "unsplittable", "kept_back"
+]
+
+
+class FeatureRead(ReadBody):
+    """How one feature counted towards the fit; the points of all features sum to the fit."""
+
+    feature: str
+    value_permille: int
+    points: int
+    text_zh: str
+    text_en: str
+
+
+class TermRead(ReadBody):
+    """How one term of the policy's welfare counted; the points of all terms sum to the value."""
+
+    term: Literal["fit", "poverty", "waiting_time", "acceptance", "repeat"]
+    value_permille: int
+    points: int
+    text_zh: str
+    text_en: str
+
+
+class TakenRead(ReadBody):
+    """What needs of one urgency were given."""
+
+    urgency: Urgency
+    needs: int
+    quantity: int
+
+
+class RunnerUpRead(ReadBody):
+    """The next best line among those the need was compared with.
+
+    by  points of value by which the proposed line is better
+    """
+
+    line_id: UUID
+    by: int
+
+
+class BetterRead(ReadBody):
+    """The best line the need did not get (enough of), and what kept the need from it.
+
+    by           points of value by which it would have been better
+    taken        who took that line's quantities, the most urgent first
+    price_ppm    what a share of this need met from that line would have cost others, in
+                 millionths of value at the round's prices
+    """
+
+    line_id: UUID
+    by: int
+    kept_by: KeptBy
+    taken: list[TakenRead]
+    price_ppm: int
+
+
+class ExplanationRead(ReadBody):
+    """Why this line was proposed for this need."""
+
+    features: list[FeatureRead]
+    terms: list[TermRead]
+    fit_permille: int
+    value_permille: int
+    level: str = Field(description="Level of the served division the need lies in.")
+    served_division_code: str
+    compared: int = Field(description="Lines the need was compared with.")
+    runner_up: RunnerUpRead | None
+    better: BetterRead | None
+    text_zh: str
+    text_en: str
+
+
+class FailedCondition(ReadBody):
+    """Lines that serve the division but may not serve the need, by the first condition failed."""
+
+    condition: Literal["unit", "applicant_kind", "household_class", "validity", "lot", "used_up"]
+    lines: int
+
+
+class OutcomeRead(ReadBody):
+    """Why a need was not, or not fully, met.
+
+    lacking    what it lacked before the round
+    given      what the round gives
+    eligible   lines it could have been given from
+    taken      who took the quantities of those lines, the most urgent first
+    left       what of those lines nobody took
+    """
+
+    need_id: UUID
+    code: OutcomeCode
+    item_class: str
+    unit: str
+    urgency: Urgency
+    division_code: str
+    lacking: int
+    given: int
+    eligible: int
+    taken: list[TakenRead]
+    left: int
+    failed: list[FailedCondition]
+    best_line_id: UUID | None
+    text_zh: str
+    text_en: str
+
+
+class TierRead(ReadBody):
+    """One urgency. Quantities of different units are never added: needs are counted, and `rate`
+    is the mean share of a need that is met.
+
+    asked, most, served  sums over item classes of base units; only their equality means anything
+    gap_ppm              certified: welfare is below the optimum by no more than this
+    """
+
+    urgency: Urgency
+    needs: int
+    fully_met: int
+    partly_met: int
+    unmet: int
+    rate_permille: int
+    asked: int
+    most: int
+    served: int
+    welfare: int
+    bound: int
+    gap_ppm: int
+
+
+class DivisionRate(ReadBody):
+    division_code: str
+    name_zh: str
+    name_en: str
+    needs: int
+    rate_permille: int
+
+
+class FairnessFigures(ReadBody):
+    """Service rates of the divisions of one level: mean share of a need that is met."""
+
+    gini_ppm: int
+    lowest: DivisionRate | None
+    highest: DivisionRate | None
+
+
+class FairnessLevel(ReadBody):
+    """One level of the division tree before (welfare alone) and after (with the policy's curve)."""
+
+    level: str
+    divisions: int
+    before: FairnessFigures
+    after: FairnessFigures
+
+
+class SetAsideRead(ReadBody):
+    code: str
+    needs: int
+
+
+class SampleRead(ReadBody):
+    """A proposal picked by a fixed rule, explained."""
+
+    need_id: UUID
+    line_id: UUID
+    need_title: str
+    offer_title: str
+    item_class: str
+    urgency: Urgency
+    division_code: str
+    quantity: int
+    unit: str
+    explanation: ExplanationRead
+
+
+class OverviewRead(ReadBody):
+    """A round as a coordinator reads it before approving.
+
+    price_of_fairness_ppm  welfare given up for fairness, of the welfare without it
+    kept_back              placements only: needs not placed so that later, more urgent ones can be
+    """
+
+    kind: Literal["round", "dry_run", "placement"]
+    proposals: int
+    needs: int
+    needs_met: int
+    lines: int
+    lines_used: int
+    tiers: list[TierRead]
+    welfare: int
+    welfare_bound: int
+    gap_ppm: int
+    candidates_cut: int
+    lot_repairs: int
+    welfare_without_lots: int
+    set_aside: list[SetAsideRead]
+    outcomes: list[SetAsideRead]
+    fairness: list[FairnessLevel]
+    price_of_fairness_ppm: int
+    kept_back: int
+    samples: list[SampleRead]
+    text_zh: str
+    text_en: str

@@ -1,0 +1,102 @@
+"""What a round is computed from, frozen: rows, policy, ranking and feed positions; as bytes too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from services.matching.domain import LineTerms, NeedTerms
+from services.matching.policies import Policy
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a round is computed from. needs and lines sorted by id.
+
+    set_aside      reason code -> needs left out before the snapshot was taken
+    kind           round, dry_run or placement
+    start_prices   line id -> price, of the round this one starts from
+    excluded       needs of the division with the reason they were not considered, for their
+                   outcomes: (need, code)
+    """
+
+    taken_at: datetime
+    division_code: str
+    needs_seq: int
+    donors_seq: int
+    policy: Policy
+    needs: tuple[NeedTerms, ...]
+    lines: tuple[LineTerms, ...]
+    set_aside: dict[str, int]
+    kind: str = "round"
+    start_prices: dict[str, int] = field(default_factory=dict)
+    excluded: tuple[tuple[NeedTerms, str], ...] = ()
+
+
+def pack(snapshot: Snapshot) -> tuple[bytes, str]:
+    """The snapshot as compressed JSON with sorted keys, and the SHA-256 of that JSON."""
+    plain = {**asdict(snapshot), "policy": snapshot.policy.model_dump(mode="json")}
+    body = json.dumps(
+        plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain
+    ).encode()
+    return zlib.compress(body), hashlib.sha256(body).hexdigest()
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a snapshot")
+
+
+class SnapshotDamaged(RuntimeError):
+    """The stored snapshot is not the one that was frozen."""
+
+
+def unpack(packed: bytes, sha256: str) -> Snapshot:
+    """Raise SnapshotDamaged unless the bytes are those that were frozen."""
+    body = zlib.decompress(packed)
+    if hashlib.sha256(body).hexdigest() != sha256:
+        raise SnapshotDamaged
+    plain = json.loads(body)
+    return Snapshot(
+        **{
+            **plain,
+            "taken_at": datetime.fromisoformat(plain["taken_at"]),
+            "policy": Policy.model_validate(plain["policy"]),
+            "needs": tuple(_need(n) for n in plain["needs"]),
+            "lines": tuple(_line(m) for m in plain["lines"]),
+            "excluded": tuple((_need(n), code) for n, code in plain["excluded"]),
+        }
+    )
+
+
+def _need(plain: dict[str, Any]) -> NeedTerms:
+    return NeedTerms(
+        **{
+            **plain,
+            "need_id": UUID(plain["need_id"]),
+            "published_at": datetime.fromisoformat(plain["published_at"]),
+            "needed_by": plain["needed_by"] and date.fromisoformat(plain["needed_by"]),
+        }
+    )
+
+
+def _line(plain: dict[str, Any]) -> LineTerms:
+    return LineTerms(
+        **{
+            **plain,
+            **{name: UUID(plain[name]) for name in ("line_id", "offer_id", "organization_id")},
+            **{name: datetime.fromisoformat(plain[name]) for name in ("valid_from", "valid_until")},
+            **{
+                name: tuple(plain[name])
+                for name in ("served_division_codes", "applicant_kinds", "household_classes")
+            },
+        }
+    )
