@@ -9,7 +9,11 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class NeedTerms:
-    """A published need, frozen for a round; quantities in base units."""
+    """A published need, frozen for a round; quantities in base units.
+
+    aided_at   when its applicant last got an aid of the class for another need; None = never. What
+               counts as too soon is the policy's to say (one_aid_days, repeat_penalty)
+    """
 
     need_id: UUID
     applicant: str
@@ -26,6 +30,7 @@ class NeedTerms:
     division_code: str
     published_at: datetime
     needed_by: date | None
+    aided_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

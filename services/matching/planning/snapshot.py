@@ -84,6 +84,7 @@ def _need(plain: dict[str, Any]) -> NeedTerms:
             "need_id": UUID(plain["need_id"]),
             "published_at": datetime.fromisoformat(plain["published_at"]),
             "needed_by": plain["needed_by"] and date.fromisoformat(plain["needed_by"]),
+            "aided_at": plain["aided_at"] and datetime.fromisoformat(plain["aided_at"]),
         }
     )
 
