@@ -6,7 +6,7 @@ plan        the assignment, item class by item class
 results     what comes out, and the shapes of what is stored
 """
 
-from services.matching.planning.candidates import (
+from services.matching.planning.pairs import (
     GROWTH,
     Candidate,
     nearest_served,

@@ -14,7 +14,7 @@ from uuid import UUID
 import numpy as np
 
 from services.matching.domain import NeedTerms
-from services.matching.planning.candidates import Candidate, find_candidates
+from services.matching.planning.pairs import Candidate, find_candidates
 from services.matching.planning.results import Part, Plan, Proposal
 from services.matching.planning.snapshot import Snapshot
 from services.matching.policies import Policy

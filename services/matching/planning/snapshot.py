@@ -12,6 +12,7 @@ from uuid import UUID
 
 from services.matching.domain import LineTerms, NeedTerms
 from services.matching.policies import Policy
+from services.matching.ranking.scorecard import Scorecard, reasoned
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,8 @@ class Snapshot:
 
     set_aside      reason code -> needs left out before the snapshot was taken
     kind           round, dry_run or placement
-    start_prices   line id -> price, of the round this one starts from
-    excluded       needs of the division with the reason they were not considered, for their
-                   outcomes: (need, code)
+    card           the ranking in force, whole
+    start_prices   `Plan.prices` of the round this one starts from; a placement is judged by them
     """
 
     taken_at: datetime
@@ -34,13 +34,17 @@ class Snapshot:
     lines: tuple[LineTerms, ...]
     set_aside: dict[str, int]
     kind: str = "round"
-    start_prices: dict[str, int] = field(default_factory=dict)
-    excluded: tuple[tuple[NeedTerms, str], ...] = ()
+    card: Scorecard = field(default_factory=reasoned)
+    start_prices: dict[str, Any] = field(default_factory=dict)
 
 
 def pack(snapshot: Snapshot) -> tuple[bytes, str]:
     """The snapshot as compressed JSON with sorted keys, and the SHA-256 of that JSON."""
-    plain = {**asdict(snapshot), "policy": snapshot.policy.model_dump(mode="json")}
+    plain = {
+        **asdict(snapshot),
+        "policy": snapshot.policy.model_dump(mode="json"),
+        "card": snapshot.card.model_dump(mode="json"),
+    }
     body = json.dumps(
         plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain
     ).encode()
@@ -72,7 +76,7 @@ def unpack(packed: bytes, sha256: str) -> Snapshot:
             "policy": Policy.model_validate(plain["policy"]),
             "needs": tuple(_need(n) for n in plain["needs"]),
             "lines": tuple(_line(m) for m in plain["lines"]),
-            "excluded": tuple((_need(n), code) for n, code in plain["excluded"]),
+            "card": Scorecard.model_validate(plain["card"]),
         }
     )
 
