@@ -10,20 +10,22 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from services.matching.solver import flow as assignment
-from services.matching.solver.flow import Instance, solve
+from services.matching.solver import solve as solving
+from services.matching.solver.instance import Instance
+from services.matching.solver.solve import solve
 
 
 def an_instance(*, required, available, edges, tier=None, lot=None) -> Instance:
-    """edges: (need, line, score)."""
+    """edges: (need, line, value)."""
     return Instance(
         required=np.array(required, dtype=np.int64),
         tier=np.array(tier or [0] * len(required), dtype=np.int64),
+        whole=np.zeros(len(required), dtype=bool),
         available=np.array(available, dtype=np.int64),
         lot=np.array(lot or [1] * len(available), dtype=np.int64),
         need=np.array([e[0] for e in edges], dtype=np.int64),
         line=np.array([e[1] for e in edges], dtype=np.int64),
-        score=np.array([e[2] for e in edges], dtype=np.int64),
+        value=np.array([e[2] for e in edges], dtype=np.int64),
     )
 
 
@@ -101,7 +103,7 @@ def test_every_prefix_of_tiers_gets_its_maximum_flow(instance):
 @given(instances().filter(lambda i: len(i.need) > 0))
 def test_within_the_amounts_the_weight_is_the_linear_programmes_optimum(instance):
     quantity = solve(instance).quantity
-    weight = assignment._weights(instance)
+    weight = instance.weights()
     reached = int((weight * quantity).sum())
     optimum = best_weight(instance, weight, per_need(instance, quantity))
     assert abs(reached - optimum) <= 1e-6 * max(1.0, optimum)
@@ -110,7 +112,7 @@ def test_within_the_amounts_the_weight_is_the_linear_programmes_optimum(instance
 @settings(deadline=None, max_examples=80)
 @given(instances(quantity_max=3, tiers=1, size=2))
 def test_one_tier_is_the_best_of_all_integral_assignments(instance):
-    weight = assignment._weights(instance)
+    weight = instance.weights()
     best = (0, 0)
     bounds = [
         range(min(instance.required[n], instance.available[m]) + 1)
@@ -176,7 +178,7 @@ def test_an_edge_below_the_lot_is_dropped_and_the_rest_solved_again():
 
 
 def test_repairs_end_even_when_their_number_is_reached(monkeypatch):
-    monkeypatch.setattr(assignment, "REPAIRS_MAX", 0)
+    monkeypatch.setattr(solving, "REPAIRS_MAX", 0)
     instance = an_instance(
         required=[12, 5],
         available=[10, 7],

@@ -18,7 +18,8 @@ from services.matching.planning.pairs import Candidate, find_candidates
 from services.matching.planning.results import Part, Plan, Proposal
 from services.matching.planning.snapshot import Snapshot
 from services.matching.policies import Policy
-from services.matching.solver import flow as assignment
+from services.matching.solver.instance import Instance, IntArray, Solution
+from services.matching.solver.solve import solve
 
 
 class Stopped(Exception):
@@ -97,9 +98,7 @@ def one_need_each(snapshot: Snapshot) -> tuple[list[NeedTerms], int]:
     return kept, len(snapshot.needs) - len(kept)
 
 
-def _assign(
-    candidates: list[Candidate], policy: Policy
-) -> tuple[list[Proposal], assignment.Assignment]:
+def _assign(candidates: list[Candidate], policy: Policy) -> tuple[list[Proposal], Solution]:
     candidates = sorted(candidates, key=lambda c: (c.need.need_id.bytes, c.line.line_id.bytes))
     needs = sorted({c.need for c in candidates}, key=lambda n: n.need_id.bytes)
     lines = sorted({c.line for c in candidates}, key=lambda m: m.line_id.bytes)
@@ -107,18 +106,19 @@ def _assign(
     line_row = {line.line_id: row for row, line in enumerate(lines)}
     tiers: dict[str, int] = {urgency: place for place, urgency in enumerate(policy.tiers)}
 
-    def column(values: Sequence[int]) -> assignment.IntArray:
+    def column(values: Sequence[int]) -> IntArray:
         return np.array(values, dtype=np.int64)
 
-    solution = assignment.solve(
-        assignment.Instance(
+    solution = solve(
+        Instance(
             required=column([n.remaining for n in needs]),
             tier=column([tiers[n.urgency] for n in needs]),
+            whole=np.zeros(len(needs), dtype=bool),
             available=column([m.available for m in lines]),
             lot=column([m.lot for m in lines]),
             need=column([need_row[c.need.need_id] for c in candidates]),
             line=column([line_row[c.line.line_id] for c in candidates]),
-            score=column([c.score for c in candidates]),
+            value=column([c.score for c in candidates]),
         )
     )
     proposals = [

@@ -1,8 +1,4 @@
-"""Which line gives how much to which need: an exact, integral min-cost flow per item class.
-
-Order of power: tiers before welfare. Tiers are served one after the other, the most urgent first;
-stage k may re-route what earlier tiers get, never lessen it. Within the amounts so fixed, the sum
-of score x share of the need met is the greatest possible.
+"""The exact answer: an integral min-cost flow per stage, and its dual prices.
 
 Why a stage may demand the earlier amounts exactly. Let a be amounts that earlier tiers were given,
 as a flow f. Any larger flow is reached from f by augmenting paths that start in a need of tier k,
@@ -13,205 +9,289 @@ through them would have reached it). So after every stage each prefix of tiers h
 flow. Earlier amounts are therefore node supplies, not bonuses: no large constant that could
 overflow or drown the weights.
 
-Goldberg (1997), "An efficient implementation of a scaling minimum-cost flow algorithm",
-doi:10.1006/jagm.1995.0805, via OR-tools.
+Groups of needs stand between the source and the needs, a level of the tree behind the other, each
+with parallel arcs for the segments of its utility; the earlier needs bypass them and have used up
+the first segments. With caps the last step of the proof fails: an earlier tier's choice may then
+cost a later one something, and "the most a tier can get" means beside those very amounts.
 
-Smallest lots make the problem NP-hard; they are kept by repair: an edge that came out below its
-line's smallest lot is dropped and everything is solved again. `relaxed_objective` says what was
-lost at most.
+Goldberg (1997), "An efficient implementation of a scaling minimum-cost flow algorithm",
+doi:10.1006/jagm.1995.0805, via OR-tools. Prices are shortest distances in the residual graph.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from services.matching.solver.certificate import (
+    Duals,
+    Stage,
+    amounts,
+    certify,
+    group_amounts,
+    left,
+)
+from services.matching.solver.compiled import compiled
+from services.matching.solver.instance import (
+    BoolArray,
+    Instance,
+    IntArray,
+    NotSolved,
+    Stopped,
+    Tier,
+    parents,
+)
 
-    IntArray = NDArray[np.int64]
-
-# After this many rounds of dropping edges what is still below its lot is given up, so that the
-# time is bounded; each round drops one edge at least.
-REPAIRS_MAX = 50
-# Greatest cost of a unit: node potentials reach nodes^2 x cost, which must stay below 2^63.
-COST_MAX = 10**9
-PERMILLE = 1_000
-
-
-class NotSolved(RuntimeError):
-    """The solver refused an instance that is feasible by construction: a bug, or an overflow."""
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One item class; quantities in its base unit.
-
-    required   (n,) what each need still lacks, >= 1
-    tier       (n,) 0 is served first
-    available  (m,) what each line still has, >= 1
-    lot        (m,) smallest quantity the line gives to one need, >= 1
-    need, line (e,) edges, as rows of the above; each pair once
-    score      (e,) suitability in thousandths, 0..1000
-    """
-
-    required: IntArray
-    tier: IntArray
-    available: IntArray
-    lot: IntArray
-    need: IntArray
-    line: IntArray
-    score: IntArray
+# Node potentials of the cost scaling reach nodes^2 x cost, which must stay below 2^63.
+POTENTIAL_MAX = 2**60
+# Looks at an arc while distances are computed, per arc; then whatever was found prices the answer.
+LOOKS_PER_ARC = 400
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """quantity (e,) per edge. Objectives are sums of score x share of the need, in millionths."""
+class Relaxed:
+    """An answer before lots and whole needs are kept."""
 
     quantity: IntArray
-    objective: int
-    relaxed_objective: int
-    repairs: int
+    duals: Duals
+    tiers: tuple[Tier, ...]
 
 
-def solve(instance: Instance) -> Assignment:
-    """Deterministic: equal instances give equal bytes."""
-    weight = _weights(instance)
-    kept = np.ones(len(instance.need), dtype=bool)
-    first: IntArray | None = None
-    repairs = 0
-    while True:
-        quantity = _solve_tiers(instance, weight, kept)
-        if first is None:
-            first = quantity
-        below = (quantity > 0) & (quantity < instance.lot[instance.line])
-        if not below.any():
-            break
-        if repairs == REPAIRS_MAX:
-            quantity = np.where(below, 0, quantity)
-            break
-        kept &= ~below
-        repairs += 1
-    return Assignment(
-        quantity=quantity,
-        objective=objective(instance, quantity),
-        relaxed_objective=objective(instance, first),
-        repairs=repairs,
-    )
-
-
-def objective(instance: Instance, quantity: IntArray) -> int:
-    """Sum over edges of score x quantity / required, in millionths, each edge rounded down."""
-    return sum(
-        int(s) * PERMILLE * int(x) // int(r)
-        for s, x, r in zip(instance.score, quantity, instance.required[instance.need], strict=True)
-        if x
-    )
-
-
-def _weights(instance: Instance) -> IntArray:
-    """Score per unit: so that a need fully met counts its score, however large it is.
-
-    Integers; the smallest need's unit may cost up to the bound. Needs more than about 10^6 times
-    larger than the smallest of their class are told apart with ever fewer digits.
-    """
-    if not len(instance.need):
-        return np.zeros(0, dtype=np.int64)
-    nodes = len(instance.required) + len(instance.available) + 2
-    greatest = max(1, min(COST_MAX, 2**60 // nodes**2))
-    smallest = int(instance.required.min())
-    scale = greatest * smallest // PERMILLE
-    return np.array(
-        [
-            int(s) * scale // int(r)
-            for s, r in zip(instance.score, instance.required[instance.need], strict=True)
-        ],
-        dtype=np.int64,
-    )
-
-
-def _solve_tiers(instance: Instance, weight: IntArray, kept: NDArray[np.bool_]) -> IntArray:
+def solve_tiers(instance: Instance, kept: BoolArray, stop: Callable[[], bool]) -> Relaxed:
+    """Every tier exactly, on the edges `kept` (e,). Equal instances give equal bytes."""
     quantity = np.zeros(len(instance.need), dtype=np.int64)
     served = np.zeros(len(instance.required), dtype=np.int64)
+    duals = no_duals(instance)
+    tiers = []
     for tier in np.unique(instance.tier):
+        if stop():
+            raise Stopped
         now = instance.tier == tier
         edges = np.flatnonzero(kept & ((served > 0) | now)[instance.need])
-        if not len(edges):
-            continue
-        network = _Network(instance, edges)
-        amount = network.most(np.where(now, instance.required, served))
-        earlier = int(served.sum())
-        if amount == earlier and not earlier:
-            continue
-        quantity = np.zeros(len(instance.need), dtype=np.int64)
-        quantity[edges] = network.best(served, now, amount, weight[edges])
-        served = np.zeros(len(instance.required), dtype=np.int64)
-        np.add.at(served, instance.need, quantity)
-    return quantity
+        network = _Network(instance, edges, served, now)
+        amount = network.most()
+        if amount:
+            quantity, duals = network.best(amount)
+            served = amounts(instance.need, quantity, len(instance.required))
+        stage = Stage(instance, np.where(now, 0, served), now, amount)
+        tiers.append(certify(stage, int(tier), amount, quantity, duals))
+    return Relaxed(quantity, duals, tuple(tiers))
+
+
+def no_duals(instance: Instance) -> Duals:
+    return Duals(
+        np.zeros(len(instance.available), dtype=np.int64),
+        tuple(np.zeros(len(level), dtype=np.int64) for level in instance.groups),
+        0,
+    )
+
+
+@dataclass(frozen=True)
+class _Arcs:
+    """capacity and cost (a,) from tail to head."""
+
+    tail: IntArray
+    head: IntArray
+    capacity: IntArray
+    cost: IntArray
 
 
 class _Network:
-    """Nodes: needs, then lines, then source and sink."""
+    """Nodes: needs, lines, groups of all levels, source, sink.
 
-    def __init__(self, instance: Instance, edges: IntArray) -> None:
-        self.instance = instance
-        needs, lines = len(instance.required), len(instance.available)
-        self.tail = instance.need[edges].astype(np.int32)
-        self.head = (instance.line[edges] + needs).astype(np.int32)
-        self.capacity = np.minimum(
-            instance.required[instance.need[edges]], instance.available[instance.line[edges]]
+    fixed (n,) what earlier needs get; now (n,) the needs of this stage
+    """
+
+    def __init__(
+        self, instance: Instance, edges: IntArray, fixed: IntArray, now: BoolArray
+    ) -> None:
+        self.instance, self.edges, self.fixed, self.now = instance, edges, fixed, now
+        self.needs, self.lines = len(instance.required), len(instance.available)
+        groups = sum(len(level) for level in instance.groups)
+        self.first_group = self.needs + self.lines
+        self.source = self.first_group + groups
+        self.sink = self.source + 1
+        weights = instance.weights()[edges]
+        need, line = instance.need[edges], instance.line[edges]
+        self.arcs = _joined(
+            [
+                _Arcs(
+                    need,
+                    line + self.needs,
+                    np.minimum(instance.required[need], instance.available[line]),
+                    -weights,
+                ),
+                self._of_needs(),
+                *self._of_groups(),
+                self._of_lines(),
+            ]
         )
-        self.needs = np.arange(needs, dtype=np.int32)
-        self.lines = np.arange(needs, needs + lines, dtype=np.int32)
-        self.source, self.sink = needs + lines, needs + lines + 1
 
-    def most(self, limits: IntArray) -> int:
-        """The maximum flow when need i takes at most limits[i]."""
-        from ortools.graph.python import max_flow
-
-        flow = max_flow.SimpleMaxFlow()
-        flow.add_arcs_with_capacity(self.tail, self.head, self.capacity)
-        flow.add_arcs_with_capacity(
-            np.full(len(self.needs), self.source, dtype=np.int32), self.needs, limits
-        )
-        flow.add_arcs_with_capacity(
-            self.lines, np.full(len(self.lines), self.sink, dtype=np.int32), self.instance.available
-        )
-        status = flow.solve(self.source, self.sink)
-        if status != flow.OPTIMAL:
-            raise NotSolved(f"maximum flow: {status.name}")
-        return int(flow.optimal_flow())
-
-    def best(
-        self, served: IntArray, now: NDArray[np.bool_], amount: int, weight: IntArray
-    ) -> IntArray:
-        """Flow on the edges, of the greatest weight, with `served` exact and `amount` in all."""
-        from ortools.graph.python import min_cost_flow
-
-        flow = min_cost_flow.SimpleMinCostFlow()
-        arcs = flow.add_arcs_with_capacity_and_unit_cost(
-            self.tail, self.head, self.capacity, -weight
-        )
-        current = np.flatnonzero(now).astype(np.int32)
-        flow.add_arcs_with_capacity_and_unit_cost(
-            np.full(len(current), self.source, dtype=np.int32),
+    def _of_needs(self) -> _Arcs:
+        """Into each need of this stage, from its finest group or the source."""
+        above = np.full(self.needs, self.source, dtype=np.int64)
+        first = self.first_group
+        for level in self.instance.groups:
+            inside = level.of_need >= 0
+            above[inside] = level.of_need[inside] + first
+            first += len(level)
+        current = np.flatnonzero(self.now)
+        return _Arcs(
+            above[current],
             current,
             self.instance.required[current],
             np.zeros(len(current), dtype=np.int64),
         )
+
+    def _of_groups(self) -> list[_Arcs]:
+        """Into each group one arc per segment, less what earlier tiers used of it."""
+        arcs = []
+        first = self.first_group
+        asked = int(self.instance.required.sum())
+        for level, parent, used in zip(
+            self.instance.groups,
+            parents(self.instance.groups),
+            group_amounts(self.instance, self.fixed),
+            strict=True,
+        ):
+            row = np.repeat(np.arange(len(level)), np.diff(level.start))
+            above = np.where(parent < 0, self.source, parent + self.first_group)
+            arcs.append(
+                _Arcs(above[row], row + first, np.minimum(left(level, used), asked), -level.bonus)
+            )
+            first += len(level)
+        return arcs
+
+    def _of_lines(self) -> _Arcs:
+        steps = self.instance.line_steps
+        if steps is None:
+            row, capacity = np.arange(self.lines), self.instance.available
+            cost = np.zeros(self.lines, dtype=np.int64)
+        else:
+            row = np.repeat(np.arange(self.lines), np.diff(steps.start))
+            capacity = steps.width - left(steps, self.instance.available)
+            cost = steps.cost
+        return _Arcs(row + self.needs, np.full(len(row), self.sink), capacity, cost)
+
+    def most(self) -> int:
+        """The most the stage's needs can get while every earlier need gets what is fixed."""
+        from ortools.graph.python import max_flow
+
+        flow = max_flow.SimpleMaxFlow()
+        earlier = np.flatnonzero(self.fixed)
+        for arcs in (
+            self.arcs,
+            _Arcs(np.full(len(earlier), self.source), earlier, self.fixed[earlier], earlier),
+        ):
+            flow.add_arcs_with_capacity(_nodes(arcs.tail), _nodes(arcs.head), arcs.capacity)
+        if not flow.num_arcs():
+            return 0
+        status = flow.solve(self.source, self.sink)
+        if status != flow.OPTIMAL:
+            raise NotSolved(f"maximum flow: {status.name}")
+        return int(flow.optimal_flow()) - int(self.fixed.sum())
+
+    def best(self, amount: int) -> tuple[IntArray, Duals]:
+        """Quantities (e,) of the greatest welfare with `amount` for this stage, and their prices.
+
+        Costs are rounded down to what the solver can compute with; the certificate tells.
+        """
+        from ortools.graph.python import min_cost_flow
+
+        arcs = self.arcs
+        greatest = max(1, POTENTIAL_MAX // (self.sink + 1) ** 2)
+        coarser = max(1, -(-int(np.abs(arcs.cost).max()) // greatest))
+        cost = arcs.cost // coarser
+        flow = min_cost_flow.SimpleMinCostFlow()
         flow.add_arcs_with_capacity_and_unit_cost(
-            self.lines,
-            np.full(len(self.lines), self.sink, dtype=np.int32),
-            self.instance.available,
-            np.zeros(len(self.lines), dtype=np.int64),
+            _nodes(arcs.tail), _nodes(arcs.head), arcs.capacity, cost
         )
-        earlier = np.where(now, 0, served)
-        nodes = np.concatenate([self.needs, np.array([self.source, self.sink], dtype=np.int32)])
-        supplies = np.concatenate([earlier, np.array([amount - earlier.sum(), -amount])])
-        flow.set_nodes_supplies(nodes, supplies)
+        earlier = np.flatnonzero(self.fixed)
+        nodes = np.concatenate([earlier, np.array([self.source, self.sink])])
+        supplies = np.concatenate(
+            [self.fixed[earlier], np.array([amount, -amount - int(self.fixed.sum())])]
+        )
+        flow.set_nodes_supplies(_nodes(nodes), supplies)
         status = flow.solve()
         if status != flow.OPTIMAL:
             raise NotSolved(f"minimum-cost flow: {status.name}")
-        return np.asarray(flow.flows(arcs), dtype=np.int64)
+        flows = np.asarray(flow.flows(np.arange(len(cost))), dtype=np.int64)
+        quantity = np.zeros(len(self.instance.need), dtype=np.int64)
+        quantity[self.edges] = flows[: len(self.edges)]
+        return quantity, self._duals(flows, cost, coarser)
+
+    def _duals(self, flows: IntArray, cost: IntArray, coarser: int) -> Duals:
+        """From distances d in the residual graph, where each arc has d[head] <= d[tail] + cost.
+
+        The edges' own capacities bind nowhere alone, so they count as open: a price per line, a
+        bonus per group and one for the stage then explain the whole answer.
+        """
+        arcs = self.arcs
+        is_open = flows < arcs.capacity
+        is_open[: len(self.edges)] = True
+        back = flows > 0
+        distance = _distances(
+            np.concatenate([arcs.tail[is_open], arcs.head[back]]),
+            np.concatenate([arcs.head[is_open], arcs.tail[back]]),
+            np.concatenate([cost[is_open], -cost[back]]),
+            self.sink + 1,
+            LOOKS_PER_ARC * len(cost),
+        )
+        distance *= coarser
+        lines = distance[self.needs : self.first_group]
+        above = np.concatenate([np.zeros(0, dtype=np.int64), *parents(self.instance.groups)])
+        groups = distance[self.first_group : self.source]
+        outer = np.where(above < 0, distance[self.source], groups[above] if len(above) else 0)
+        counts = np.cumsum([len(level) for level in self.instance.groups])[:-1]
+        return Duals(
+            price=np.maximum(distance[self.sink] - lines, 0),
+            group=tuple(np.split(outer - groups, counts)) if self.instance.groups else (),
+            bonus=int(distance[self.sink] - distance[self.source]),
+        )
+
+
+def _joined(parts: list[_Arcs]) -> _Arcs:
+    def column(name: str) -> IntArray:
+        values: IntArray = np.concatenate([getattr(p, name) for p in parts])
+        return values
+
+    return _Arcs(column("tail"), column("head"), column("capacity"), column("cost"))
+
+
+def _nodes(rows: IntArray) -> NDArray[np.int32]:
+    return rows.astype(np.int32)
+
+
+def _distances(tail: IntArray, head: IntArray, cost: IntArray, nodes: int, looks: int) -> IntArray:
+    """(nodes,) shortest distances from a node before all others; no cycle is negative."""
+    order = np.argsort(tail, kind="stable")
+    start = np.searchsorted(tail[order], np.arange(nodes + 1))
+    return _label_correcting(start, head[order], cost[order], looks)
+
+
+@compiled
+def _label_correcting(start: IntArray, head: IntArray, cost: IntArray, looks: int) -> IntArray:
+    """Bellman-Ford with a queue of the nodes whose distance fell."""
+    nodes = len(start) - 1
+    distance = np.zeros(nodes, dtype=np.int64)
+    queued = np.ones(nodes, dtype=np.bool_)
+    queue = np.arange(nodes)
+    first, waiting = 0, nodes
+    while waiting and looks > 0:
+        v = queue[first]
+        first = (first + 1) % nodes
+        waiting -= 1
+        queued[v] = False
+        looks -= start[v + 1] - start[v]
+        for a in range(start[v], start[v + 1]):
+            u = head[a]
+            if distance[v] + cost[a] < distance[u]:
+                distance[u] = distance[v] + cost[a]
+                if not queued[u]:
+                    queued[u] = True
+                    queue[(first + waiting) % nodes] = u
+                    waiting += 1
+    return distance
