@@ -25,7 +25,7 @@ PRODUCER_WIDTH = 8
 SEQ_DIGITS = 20
 PREFIX_BYTES = PRODUCER_WIDTH + 1 + SEQ_DIGITS + 1
 COLUMN_CHARACTERS_MAX = 200  # an index of PostgreSQL refuses keys of some 2,700 bytes
-_UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class EntryNotFound(NotFound):
@@ -189,7 +189,7 @@ def mentions_of(document: Mapping[str, Any]) -> tuple[UUID, ...]:
     while open_values:
         value = open_values.pop()
         if isinstance(value, str):
-            if _UUID.match(value):
+            if _UUID.fullmatch(value):
                 found.add(UUID(value))
         elif isinstance(value, dict):
             open_values.extend(value.values())

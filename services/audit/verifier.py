@@ -48,7 +48,7 @@ COLUMN_CHARACTERS_MAX = 200
 SIZE_MAX = 2**40
 PREFIX = re.compile(rb"^([a-z]+) *\x20([0-9]{20})\n")
 PREFIX_BYTES = 30
-UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
+UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class CannotCheck(Exception):
@@ -616,7 +616,7 @@ def _mentions(event: dict[str, Any]) -> set[str]:
     open_values: list[Any] = [*str(event.get("subject")).split("/"), event.get("data")]
     while open_values:
         value = open_values.pop()
-        if isinstance(value, str) and UUID.match(value):
+        if isinstance(value, str) and UUID.fullmatch(value):
             found.add(value.lower())
         elif isinstance(value, dict):
             open_values.extend(value.values())

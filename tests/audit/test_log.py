@@ -3,6 +3,8 @@
 import asyncio
 import json
 import random
+from unittest.mock import ANY
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -92,6 +94,16 @@ def test_every_id_an_event_names_is_found():
         "needs", 1, subject=f"need/{one}", data={"list": [{"offer_id": two}], "not": three}
     )
     assert [str(each) for each in domain.entry_of("needs", event).mentions] == sorted([one, two])
+
+
+@pytest.mark.parametrize("around", ["{}\n", "\n{}", " {}", "{{{}}}", "{}\u2028", "urn:uuid:{}"])
+async def test_a_text_that_is_nearly_an_id_stops_nothing_and_is_no_mention(running, around):
+    """Texts come from anybody: who could stop the log by one would stop every dispatch."""
+    event = an_event("needs", 1, data={"reason": around.format(UUID(int=7))})
+    assert domain.entry_of("needs", event).mentions == (UUID(int=2),)  # its subject
+    assert await running.take_in("needs", [event]) == 1
+    await running.signed(1)
+    assert await running.verify() == (0, ANY)
 
 
 @pytest.mark.parametrize(
