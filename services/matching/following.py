@@ -119,6 +119,7 @@ def _need_row(event: CloudEvent) -> dict[str, Any]:
         "recused": fact.recused,
         "state": "published",
         "changed_seq": event.seq,
+        "published_seq": event.seq,
     }
 
 
@@ -268,6 +269,7 @@ async def _open_offers(session: AsyncSession, events: Sequence[CloudEvent]) -> N
                 "valid_until": fact.valid_until,
                 "state": "open",
                 "changed_seq": event.seq,
+                "opened_seq": event.seq,
             }
             for line in fact.lines
         )

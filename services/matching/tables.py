@@ -19,7 +19,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.matching.domain import RoundState, State
+from services.matching.domain import RoundKind, RoundState, Stage, State
 from shared.db import COLUMN_TYPES, NAMING_CONVENTION
 from shared.events import add_event_tables
 
@@ -44,7 +44,8 @@ def _one_of(column: str, values: type[StrEnum]) -> str:
 class NeedView(Base):
     """A need that was published, as its feed tells of it.
 
-    changed_seq   number of the feed's event that changed the row last; the index reads by it
+    changed_seq     number of the feed's event that changed the row last; the index reads by it
+    published_seq   number of the event that published it last
     """
 
     __tablename__ = "need_view"
@@ -72,6 +73,7 @@ class NeedView(Base):
     recused: Mapped[list[str]]
     state: Mapped[str]
     changed_seq: Mapped[int]
+    published_seq: Mapped[int] = mapped_column(server_default="0")
 
     __table_args__ = (
         CheckConstraint(
@@ -90,7 +92,10 @@ class NeedView(Base):
 
 
 class LineView(Base):
-    """A line of an offer that was opened, as its feed tells of it."""
+    """A line of an offer that was opened, as its feed tells of it.
+
+    opened_seq   number of the event that opened it last
+    """
 
     __tablename__ = "line_view"
 
@@ -116,6 +121,7 @@ class LineView(Base):
     valid_until: Mapped[datetime]
     state: Mapped[str]
     changed_seq: Mapped[int]
+    opened_seq: Mapped[int] = mapped_column(server_default="0")
 
     __table_args__ = (
         CheckConstraint("state IN ('open', 'expired', 'withdrawn', 'blocked')", name="state_known"),
@@ -125,13 +131,26 @@ class LineView(Base):
 
 
 class Round(Base):
+    """A round, from its frozen snapshot to what was decided of it.
+
+    frozen_by      the round that froze the data this one is computed on: itself, or another
+    start_from     the round whose prices this one starts from; of a placement, those it keeps to
+    ranking        the scorecard the fits are of; None = computed before there were any
+    decided_*      who approved, discarded or cancelled it, and when
+    """
+
     __tablename__ = "matching_round"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(server_default=RoundKind.ROUND.value)
     division_code: Mapped[str]
     policy: Mapped[str]
+    ranking: Mapped[str | None]
+    frozen_by: Mapped[UUID] = mapped_column(ForeignKey("matching_round.id"))
+    start_from: Mapped[UUID | None] = mapped_column(ForeignKey("matching_round.id"))
     note: Mapped[str | None]
     state: Mapped[str]
+    stage: Mapped[str] = mapped_column(server_default=Stage.DONE.value)
     progress_permille: Mapped[int] = mapped_column(SmallInteger)
     attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
     created_by: Mapped[str]
@@ -151,14 +170,26 @@ class Round(Base):
     discard_reason: Mapped[str | None]
 
     __table_args__ = (
+        CheckConstraint(_one_of("kind", RoundKind), name="kind_known"),
         CheckConstraint(_one_of("state", RoundState), name="state_known"),
+        CheckConstraint(_one_of("stage", Stage), name="stage_known"),
+        CheckConstraint("kind <> 'dry_run' OR state <> 'approved'", name="dry_run_not_approved"),
         CheckConstraint("progress_permille BETWEEN 0 AND 1000", name="progress_bounded"),
         CheckConstraint(
             "state NOT IN ('computed', 'approved') OR totals IS NOT NULL", name="computed_whole"
         ),
         CheckConstraint(
-            "state NOT IN ('approved', 'discarded') OR decided_at IS NOT NULL", name="decided_when"
+            "state NOT IN ('approved', 'discarded', 'cancelled') OR decided_at IS NOT NULL",
+            name="decided_when",
         ),
+        # Approved twice, the same frozen needs and lines would be promised twice.
+        Index(
+            "uq_matching_round_approved_snapshot",
+            "frozen_by",
+            unique=True,
+            postgresql_where=sql("state = 'approved'"),
+        ),
+        Index(None, "division_code", "id"),
         Index("ix_matching_round_computing", "id", postgresql_where=sql("state = 'computing'")),
     )
 
@@ -170,6 +201,27 @@ class RoundSnapshot(Base):
 
     round_id: Mapped[UUID] = mapped_column(ForeignKey("matching_round.id"), primary_key=True)
     packed: Mapped[bytes]
+
+
+class RoundPart(Base):
+    """An item class of a round that is being computed, solved: what is left when it is killed."""
+
+    __tablename__ = "round_part"
+
+    round_id: Mapped[UUID] = mapped_column(ForeignKey("matching_round.id"), primary_key=True)
+    item_class: Mapped[str] = mapped_column(primary_key=True)
+    packed: Mapped[bytes]
+    sha256: Mapped[str]
+
+
+class RoundPrice(Base):
+    """What a unit of a line is worth at the margin after a round, where that is not nothing."""
+
+    __tablename__ = "round_price"
+
+    round_id: Mapped[UUID] = mapped_column(ForeignKey("matching_round.id"), primary_key=True)
+    line_id: Mapped[UUID] = mapped_column(primary_key=True)
+    price: Mapped[int]
 
 
 class Facts:
@@ -194,17 +246,52 @@ FACTS = tuple(Facts.__annotations__)
 
 
 class Proposal(Facts, Base):
+    """What a round proposes; kept for ever, decisions upon it are what rankings learn from.
+
+    score_permille   the fit, by the ranking
+    value_permille   what the fit, the need's case and the policy made of it together
+    explanation      as `planning.results` shapes it; None = computed before there were any
+    """
+
     __tablename__ = "proposal"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     round_id: Mapped[UUID] = mapped_column(ForeignKey("matching_round.id"))
+    policy: Mapped[str]
+    ranking: Mapped[str | None]
     score_permille: Mapped[int] = mapped_column(SmallInteger)
+    value_permille: Mapped[int] = mapped_column(SmallInteger)
     features: Mapped[list[int]]
+    explanation: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
         CheckConstraint("quantity > 0", name="quantity_positive"),
         Index("ix_proposal_pair", "round_id", "need_id", "line_id", unique=True),
         Index(None, "round_id", "id"),
+    )
+
+
+class Outcome(Base):
+    """Why a need was not, or not fully, met in a round; `counts` as `planning.results` says."""
+
+    __tablename__ = "outcome"
+
+    round_id: Mapped[UUID] = mapped_column(ForeignKey("matching_round.id"), primary_key=True)
+    need_id: Mapped[UUID] = mapped_column(primary_key=True, index=True)
+    code: Mapped[str]
+    item_class: Mapped[str]
+    unit: Mapped[str]
+    urgency: Mapped[str]
+    division_code: Mapped[str]
+    need_title: Mapped[str]
+    lacking: Mapped[int]
+    given: Mapped[int]
+    counts: Mapped[dict[str, Any]]
+    best_line_id: Mapped[UUID | None]
+
+    __table_args__ = (
+        CheckConstraint("given >= 0 AND given < lacking", name="given_bounded"),
+        Index(None, "round_id", "code", "need_id"),
     )
 
 

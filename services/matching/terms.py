@@ -1,45 +1,52 @@
 """From rows of the read models to the values the rules are about."""
 
+from datetime import datetime
+from typing import Any
+
 from services.matching.domain import LineTerms, NeedTerms
-from services.matching.tables import LineView, NeedView
 
 
-def need_terms(view: NeedView, remaining: int) -> NeedTerms:
+def need_terms(row: Any, remaining: int, aided_at: datetime | None = None) -> NeedTerms:
+    """`row` is a NeedView, or a row of its columns."""
     return NeedTerms(
-        need_id=view.need_id,
-        applicant=view.applicant,
-        applicant_kind=view.applicant_kind,
-        household_class=view.household_class,
-        poverty_permille=view.poverty_permille,
-        item_class=view.item_class,
-        title=view.title,
-        item=view.item,
-        specification=view.specification,
-        unit=view.unit,
+        need_id=row.need_id,
+        applicant=row.applicant,
+        applicant_kind=row.applicant_kind,
+        household_class=row.household_class,
+        poverty_permille=row.poverty_permille,
+        item_class=row.item_class,
+        title=row.title,
+        item=row.item,
+        specification=row.specification,
+        unit=row.unit,
         remaining=remaining,
-        urgency=view.urgency,
-        division_code=view.division_code,
-        published_at=view.published_at,
-        needed_by=view.needed_by,
+        urgency=row.urgency,
+        division_code=row.division_code,
+        published_at=row.published_at,
+        needed_by=row.needed_by,
+        aided_at=aided_at,
     )
 
 
-def line_terms(view: LineView, available: int) -> LineTerms:
+def line_terms(row: Any, available: int, accepted: int = 0, declined: int = 0) -> LineTerms:
+    """`row` is a LineView, or a row of its columns; the rest as `LineTerms` says."""
     return LineTerms(
-        line_id=view.line_id,
-        offer_id=view.offer_id,
-        organization_id=view.organization_id,
-        organization_verified=view.organization_verified,
-        item_class=view.item_class,
-        title=view.title,
-        item=view.item,
-        specification=view.specification,
-        unit=view.unit,
+        line_id=row.line_id,
+        offer_id=row.offer_id,
+        organization_id=row.organization_id,
+        organization_verified=row.organization_verified,
+        item_class=row.item_class,
+        title=row.title,
+        item=row.item,
+        specification=row.specification,
+        unit=row.unit,
         available=available,
-        lot=min(view.lot_min, available),
-        served_division_codes=tuple(view.served_division_codes),
-        applicant_kinds=tuple(view.applicant_kinds),
-        household_classes=tuple(view.household_classes),
-        valid_from=view.valid_from,
-        valid_until=view.valid_until,
+        lot=min(row.lot_min, available),
+        served_division_codes=tuple(row.served_division_codes),
+        applicant_kinds=tuple(row.applicant_kinds),
+        household_classes=tuple(row.household_classes),
+        valid_from=row.valid_from,
+        valid_until=row.valid_until,
+        accepted=accepted,
+        declined=declined,
     )

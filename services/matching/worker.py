@@ -6,19 +6,22 @@ movement is idempotent); the driver's lock only spares the work.
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from queue import SimpleQueue
 from uuid import UUID
 
 from fastapi import FastAPI
-from sqlalchemy import select, text, update
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from services.matching import driver, planning
-from services.matching.domain import RoundState
-from services.matching.operations import rounds
-from services.matching.planning import Plan, Snapshot
-from services.matching.tables import Round, RoundSnapshot
+from services.matching.domain import RoundState, Stage
+from services.matching.operations import keeping, rounds
+from services.matching.planning import Plan
+from services.matching.planning.parts import pack_part, unpack_parts
+from services.matching.tables import Round, RoundPart, RoundSnapshot
 from services.matching.text import encoder
 from shared.client import Client
 from shared.db import Sessions, now
@@ -28,7 +31,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 RETRY_S = 1.0
-PROGRESS_S = 0.5
+# How often a computation is looked after: stored so far, asked whether it is still wanted.
+LOOK_EVERY_S = 0.5
 _DRIVER_LOCK = "matching driver"
 
 
@@ -42,8 +46,8 @@ async def compute_rounds(app: FastAPI) -> None:
     await _repeat(lambda: compute_one(app.state.sessions))
 
 
-async def compute_one(sessions: Sessions) -> int:
-    """Compute the oldest open round; return 1 if there was one."""
+async def compute_one(sessions: Sessions, look_every_s: float = LOOK_EVERY_S) -> int:
+    """Compute the oldest open round, or the rest of it; return 1 if there was one."""
     async with sessions.begin() as session:
         found = await session.scalar(
             select(Round)
@@ -59,35 +63,68 @@ async def compute_one(sessions: Sessions) -> int:
             return 1
         # Counted before it is tried: a round that ends the process is not tried for ever.
         found.attempts += 1
-        packed = await session.scalar(
-            select(RoundSnapshot.packed).where(RoundSnapshot.round_id == found.id)
+        frozen = await session.get_one(RoundSnapshot, found.id)
+        parts = await session.scalars(select(RoundPart).where(RoundPart.round_id == found.id))
+        work = _Computation(
+            found.id,
+            frozen.packed,
+            found.snapshot_sha256,
+            [(part.packed, part.sha256) for part in parts],
         )
-        round_id, sha256 = found.id, found.snapshot_sha256
-    plan = await _compute(sessions, round_id, packed or b"", sha256)
-    async with sessions.begin() as session:
-        await rounds.keep(session, round_id, plan, now())
+    plan = await work.run(sessions, look_every_s)
+    if plan is not None:
+        async with sessions.begin() as session:
+            await keeping.keep(session, work.round_id, plan, now())
     return 1
 
 
-async def _compute(sessions: Sessions, round_id: UUID, packed: bytes, sha256: str) -> Plan:
-    reached = [0]
+class _Computation:
+    """One round in a thread of its own, told how far it is and asked to stop from the loop.
 
-    def compute() -> Plan:
-        snapshot: Snapshot = planning.unpack(packed, sha256)
-        return planning.plan(snapshot, lambda permille: reached.__setitem__(0, permille))
+    parts   what was solved of it before, as stored
+    """
 
-    work = asyncio.create_task(asyncio.to_thread(compute))
-    told = 0
-    while not (await asyncio.wait({work}, timeout=PROGRESS_S))[0]:
-        if reached[0] > told:
-            told = reached[0]
-            async with sessions.begin() as session:
-                await session.execute(
-                    update(Round)
-                    .where(Round.id == round_id, Round.state == RoundState.COMPUTING)
-                    .values(progress_permille=told)
-                )
-    return work.result()
+    def __init__(
+        self, round_id: UUID, packed: bytes, sha256: str, parts: list[tuple[bytes, str]]
+    ) -> None:
+        self.round_id = round_id
+        self._packed, self._sha256, self._parts = packed, sha256, parts
+        self._stop = threading.Event()
+        self._reached = (Stage.READING, 0)
+        self._solved: SimpleQueue[keeping.PackedPart] = SimpleQueue()
+
+    async def run(self, sessions: Sessions, look_every_s: float) -> Plan | None:
+        """The plan; None when nobody waits for it any more."""
+        work = asyncio.create_task(asyncio.to_thread(self._compute))
+        # What it ends with is nobody's business once we have left it.
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            while not (await asyncio.wait({work}, timeout=look_every_s))[0]:
+                async with sessions.begin() as session:
+                    if not await keeping.keep_up(
+                        session, self.round_id, *self._reached, self._take_solved()
+                    ):
+                        return None
+            return work.result()
+        finally:
+            # Also when this service ends: the thread would hold it up.
+            self._stop.set()
+
+    def _take_solved(self) -> list[keeping.PackedPart]:
+        return [self._solved.get_nowait() for _ in range(self._solved.qsize())]
+
+    def _compute(self) -> Plan:
+        snapshot = planning.unpack(self._packed, self._sha256)
+        return planning.plan(
+            snapshot,
+            progress=self._tell,
+            stop=self._stop.is_set,
+            kept_parts=unpack_parts(self._parts, snapshot),
+            on_part=lambda part: self._solved.put((part.item_class, *pack_part(part))),
+        )
+
+    def _tell(self, permille: int, stage: str = Stage.SOLVING) -> None:
+        self._reached = (Stage(stage), permille)
 
 
 # --------------------------------------------------------------- allocations

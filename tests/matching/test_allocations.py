@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx
 
 from services.matching import following
-from services.matching.operations import rounds
+from services.matching.operations import freezing
 from shared.events import CloudEvent
 from tests.needs.builders import CITY, OTHER_COUNTY, VILLAGE, a_need
 
@@ -301,7 +301,7 @@ async def test_what_is_not_there_or_not_ones_own_or_too_large_is_refused(world, 
     body = {"division_code": "440000000000", "policy": "national-1"}
     refused = await world.post("/rounds", world.coordinator, body, status=403)
     assert refused["code"] == "division_not_yours"
-    monkeypatch.setattr(rounds, "NEEDS_MAX", 0)
+    monkeypatch.setattr(freezing, "NEEDS_MAX", 0)
     await world.publish([{}])
     await world.caught_up()
     body = {"division_code": CITY, "policy": "national-1"}

@@ -5,17 +5,21 @@ from uuid import UUID
 
 from pydantic import Field
 
-from services.matching.contract.terms import Method, Side
+from services.matching.contract.terms import Method, RoundKind, Side
 from shared.bodies import Moment
 from shared.events.model import Event
 
 
 class RoundStarted(Event):
-    """A snapshot was frozen; the computation may be repeated from it."""
+    """A snapshot was frozen, or another round's taken; the computation may be repeated from it."""
 
     type: ClassVar[str] = "matching.round_started"
     round_id: UUID
+    kind: RoundKind = "round"
     policy: str
+    ranking: str | None = None
+    frozen_by: UUID | None = None
+    start_from: UUID | None = None
     needs_seq: int
     donors_seq: int
     needs: int
@@ -24,9 +28,15 @@ class RoundStarted(Event):
 
 
 class RoundComputed(Event):
+    """proposals_sha256   over what was decided, see `planning.results.Plan.sha256`
+    objective          welfare, in millionths
+    """
+
     type: ClassVar[str] = "matching.round_computed"
     round_id: UUID
+    kind: RoundKind = "round"
     policy: str
+    ranking: str | None = None
     snapshot_sha256: str
     proposals_sha256: str
     proposals: int
@@ -37,6 +47,7 @@ class RoundComputed(Event):
 class RoundApproved(Event):
     type: ClassVar[str] = "matching.round_approved"
     round_id: UUID
+    kind: RoundKind = "round"
     policy: str
     proposals: int
 
@@ -44,6 +55,16 @@ class RoundApproved(Event):
 class RoundDiscarded(Event):
     type: ClassVar[str] = "matching.round_discarded"
     round_id: UUID
+    kind: RoundKind = "round"
+    policy: str
+
+
+class RoundCancelled(Event):
+    """Its computation was stopped before it came to an end."""
+
+    type: ClassVar[str] = "matching.round_cancelled"
+    round_id: UUID
+    kind: RoundKind = "round"
     policy: str
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import Field
 
 from services.matching.contract.matches import ReasonRead
-from services.matching.contract.terms import PolicyName, RoundState, Urgency
+from services.matching.contract.terms import PolicyName, RoundKind, RoundState, Stage, Urgency
 from shared.bodies import Body, DivisionCode, LongText, Moment, ReadBody
 
 
@@ -15,9 +15,27 @@ class RoundCreate(Body):
     division_code: DivisionCode
     policy: PolicyName
     note: LongText | None = None
+    kind: RoundKind = Field(
+        default="round",
+        description="round; dry_run = to be looked at, never approved; placement = what came since"
+        " a round, at the prices it left.",
+    )
+    snapshot_of: UUID | None = Field(
+        default=None,
+        description="Compute on the data which this round froze, for instance by another policy.",
+    )
+    start_from: UUID | None = Field(
+        default=None,
+        description="Begin with the prices of this computed round. A placement keeps to them; of"
+        " those it takes the division's last round when none is named.",
+    )
 
 
 class RoundDiscard(Body):
+    reason: LongText
+
+
+class RoundCancellation(Body):
     reason: LongText
 
 
@@ -40,6 +58,9 @@ class TierTotals(ReadBody):
     fully_met: int
     partly_met: int
     unmet: int
+    rate_permille: int | None = Field(
+        default=None, description="Mean share of a need that is met; None in early rounds."
+    )
 
 
 class SetAside(ReadBody):
@@ -52,20 +73,43 @@ class RoundTotals(ReadBody):
     needs_met: int
     lines_used: int
     tiers: list[TierTotals]
-    objective: int = Field(description="Sum of score x share of the need met, in millionths.")
-    objective_without_lots: int = Field(description="The exact optimum if lots could be split.")
-    lot_repairs: int
+    welfare: int | None = Field(
+        default=None, description="Sum of value x share of the need met, in millionths."
+    )
+    gap_ppm: int | None = Field(
+        default=None, description="Certified: welfare is below the optimum by no more than this."
+    )
+    price_of_fairness_ppm: int | None = Field(
+        default=None, description="Welfare given up for fairness, of the welfare without it."
+    )
+    kept_back: int = Field(
+        default=0, description="Placements: needs not placed so that more urgent ones can be."
+    )
     candidates_cut: int = Field(description="Needs that had more candidates than the policy reads.")
     set_aside: list[SetAside]
 
 
+class Progress(ReadBody):
+    """What the computation is doing, and how far it is."""
+
+    stage: Stage
+    permille: int
+    text_zh: str
+    text_en: str
+
+
 class RoundRead(ReadBody):
     id: UUID
+    kind: RoundKind
     division_code: str
     policy: str
+    ranking: str | None = Field(description="The scorecard the fits are of.")
+    frozen_by: UUID = Field(description="The round that froze the data: this one, or another.")
+    start_from: UUID | None = Field(description="The round whose prices this one begins with.")
     note: str | None
     state: RoundState
     progress_permille: int
+    progress: Progress
     created_by: str
     created_at: Moment
     computed_at: Moment | None
@@ -90,5 +134,8 @@ class ProposalRead(ReadBody):
     division_code: str
     quantity: int
     unit: str
-    score_permille: int
+    policy: str
+    ranking: str | None
+    score_permille: int = Field(description="The fit, by the ranking.")
+    value_permille: int = Field(description="The fit with the need's case, by the policy.")
     reasons: list[ReasonRead]

@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 Urgency = Literal["life_threatening", "urgent", "normal"]
-RoundState = Literal["computing", "computed", "approved", "discarded"]
+RoundKind = Literal["round", "dry_run", "placement"]
+RoundState = Literal["computing", "computed", "approved", "discarded", "cancelled"]
+Stage = Literal["waiting", "reading", "comparing", "solving", "explaining", "storing", "done"]
 AllocationState = Literal[
     "proposed",
     "reserved",

@@ -49,6 +49,34 @@ class RoundNotThere(Conflict):
         super().__init__(f"The round is {state}.")
 
 
+class RoundUnknown(Invalid):
+    """A round that the request builds upon is not there, or left nothing to build upon."""
+
+    code = "round_unknown"
+
+
+class NotComparable(Invalid):
+    """Two rounds are compared only on the same frozen data, when both are computed."""
+
+    code = "not_comparable"
+
+
+class DryRunNotApproved(Conflict):
+    code = "dry_run"
+
+    def __init__(self) -> None:
+        super().__init__("A dry run is looked at, never approved; start a round from it.")
+
+
+class SnapshotUsed(Conflict):
+    """Approved twice, the same needs and lines would be promised twice."""
+
+    code = "snapshot_used"
+
+    def __init__(self) -> None:
+        super().__init__("Another round on the same frozen data was approved.")
+
+
 class NotFromHere(Conflict):
     code = "allocation_state"
 

@@ -10,11 +10,35 @@ from shared.vocabulary.movements import MAY_BECOME as MAY_MOVE
 from shared.vocabulary.movements import MovementState
 
 
+class RoundKind(StrEnum):
+    """round      the needs of a division with the offers that serve it
+    dry_run    the same, to be looked at: never approved
+    placement  needs and lines that came since the last round, at the prices it left
+    """
+
+    ROUND = "round"
+    DRY_RUN = "dry_run"
+    PLACEMENT = "placement"
+
+
 class RoundState(StrEnum):
     COMPUTING = "computing"
     COMPUTED = "computed"
     APPROVED = "approved"
     DISCARDED = "discarded"
+    CANCELLED = "cancelled"
+
+
+class Stage(StrEnum):
+    """What a computation is doing."""
+
+    WAITING = "waiting"
+    READING = "reading"
+    COMPARING = "comparing"
+    SOLVING = "solving"
+    EXPLAINING = "explaining"
+    STORING = "storing"
+    DONE = "done"
 
 
 class State(StrEnum):
@@ -44,10 +68,11 @@ class Action(StrEnum):
 
 
 _ROUND_MAY_BECOME = {
-    RoundState.COMPUTING: {RoundState.COMPUTED, RoundState.DISCARDED},
+    RoundState.COMPUTING: {RoundState.COMPUTED, RoundState.DISCARDED, RoundState.CANCELLED},
     RoundState.COMPUTED: {RoundState.APPROVED, RoundState.DISCARDED},
     RoundState.APPROVED: set[RoundState](),
     RoundState.DISCARDED: set[RoundState](),
+    RoundState.CANCELLED: set[RoundState](),
 }
 
 _MAY_BECOME = {

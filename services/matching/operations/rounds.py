@@ -1,41 +1,42 @@
-"""Rounds: freeze, keep what was computed, approve or discard."""
+"""Rounds: start, approve, discard, cancel."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, exists, func, insert, literal, or_, select
+from sqlalchemy import Select, delete, exists, insert, literal, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from services.matching import contract, domain
-from services.matching.domain import LineTerms, NeedTerms, RoundState, State
-from services.matching.index import code_range
+from services.matching.domain import RoundKind, RoundState, Stage, State
+from services.matching.operations import freezing
 from services.matching.operations.allocations import BY_ITSELF, facts_of
-from services.matching.planning import Plan, Snapshot, pack
+from services.matching.planning import Snapshot, pack, unpack
 from services.matching.policies import Policy, policies
 from services.matching.tables import (
     FACTS,
     Allocation,
-    LineView,
     NeedView,
     Proposal,
     Round,
+    RoundPart,
     RoundSnapshot,
 )
-from services.matching.terms import line_terms, need_terms
 from shared import db
 from shared.callers import Caller
-from shared.db import uuid7
-from shared.events import Emission, Event, cursor, emit_all
+from shared.db import constraint_of, uuid7
+from shared.events import Emission, Event, emit_all
 from shared.screening import refuse_personal_data
 from shared.vocabulary import divisions
 
-# More would take minutes to freeze and to solve, and gigabytes.
-NEEDS_MAX = 100_000
 # A computation that fails this often is a bug that waiting does not mend.
 ATTEMPTS_MAX = 10
+
+_COMPUTED = frozenset({RoundState.COMPUTED, RoundState.APPROVED})
 
 
 async def start(
@@ -49,14 +50,21 @@ async def start(
     if not divisions.known(body.division_code):
         raise domain.DivisionUnknown("There is no such division.")
     _check_division(caller, body.division_code)
-    snapshot = await freeze(session, body.division_code, policy, at)
+    before = await _start_from(session, body)
+    frozen_by, snapshot = await _snapshot(session, body, policy, before, at)
     packed, sha256 = await asyncio.to_thread(pack, snapshot)
+    round_id = uuid7()
     started = Round(
-        id=uuid7(),
+        id=round_id,
+        kind=body.kind,
         division_code=body.division_code,
         policy=policy.name,
+        ranking=snapshot.card.name,
+        frozen_by=frozen_by or round_id,
+        start_from=None if before is None else before.id,
         note=body.note,
         state=RoundState.COMPUTING,
+        stage=Stage.WAITING,
         progress_permille=0,
         attempts=0,
         created_by=caller.subject,
@@ -64,7 +72,7 @@ async def start(
         created_at=at,
         needs_seq=snapshot.needs_seq,
         donors_seq=snapshot.donors_seq,
-        taken_at=at,
+        taken_at=snapshot.taken_at,
         needs=len(snapshot.needs),
         lines=len(snapshot.lines),
         snapshot_sha256=sha256,
@@ -74,7 +82,11 @@ async def start(
     session.add(RoundSnapshot(round_id=started.id, packed=packed))
     fact = contract.RoundStarted(
         round_id=started.id,
+        kind=body.kind,
         policy=started.policy,
+        ranking=started.ranking,
+        frozen_by=started.frozen_by,
+        start_from=started.start_from,
         needs_seq=started.needs_seq,
         donors_seq=started.donors_seq,
         needs=started.needs,
@@ -85,162 +97,70 @@ async def start(
     return started
 
 
+async def _start_from(session: AsyncSession, body: contract.RoundCreate) -> Round | None:
+    """The round whose prices are begun with; a placement must have one."""
+    kind = RoundKind(body.kind)
+    if body.start_from is not None:
+        found = await session.get(Round, body.start_from)
+        if found is None or found.state not in _COMPUTED:
+            raise domain.RoundUnknown("start_from is no computed round.")
+    elif kind is RoundKind.PLACEMENT and body.snapshot_of is None:
+        found = await session.scalar(
+            select(Round)
+            .where(
+                Round.division_code == body.division_code,
+                Round.kind == RoundKind.ROUND,
+                Round.state.in_(_COMPUTED),
+            )
+            .order_by(Round.id.desc())
+            .limit(1)
+        )
+        if found is None:
+            raise domain.RoundUnknown("The division has no round yet that could be added to.")
+    else:
+        return None
+    if kind is RoundKind.PLACEMENT and (
+        found.kind != RoundKind.ROUND or found.division_code != body.division_code
+    ):
+        raise domain.RoundUnknown("A placement adds to a round of the same division.")
+    return found
+
+
+async def _snapshot(
+    session: AsyncSession,
+    body: contract.RoundCreate,
+    policy: Policy,
+    before: Round | None,
+    at: datetime,
+) -> tuple[UUID | None, Snapshot]:
+    """The snapshot, and the round that froze it when it is another's."""
+    kind = RoundKind(body.kind)
+    prices = {} if before is None else await freezing.prices_of(session, before.id)
+    if body.snapshot_of is None:
+        since = before if kind is RoundKind.PLACEMENT else None
+        wanted = freezing.Wanted(kind, body.division_code, policy, since, prices)
+        return None, await freezing.freeze(session, wanted, at)
+    frozen = await session.get(Round, body.snapshot_of)
+    if frozen is None or frozen.division_code != body.division_code:
+        raise domain.RoundUnknown("snapshot_of is no round of this division.")
+    placement = RoundKind.PLACEMENT
+    if (frozen.kind == placement) != (kind is placement):
+        raise domain.RoundUnknown("A placement is computed again as a placement only.")
+    stored = await session.get_one(RoundSnapshot, frozen.id)
+    found = await asyncio.to_thread(unpack, stored.packed, frozen.snapshot_sha256)
+    if before is None and kind is placement:
+        prices = found.start_prices
+    return frozen.frozen_by, replace(
+        found, policy=policy, kind=kind.value, start_prices=dict(prices)
+    )
+
+
 def _check_division(caller: Caller, division_code: str) -> None:
     if not caller.covers(division_code):
         raise domain.DivisionNotYours("Your division does not cover the round's.")
 
 
-# ----------------------------------------------------------------- snapshot
-
-
-async def freeze(
-    session: AsyncSession, division_code: str, policy: Policy, at: datetime
-) -> Snapshot:
-    """Published needs of the division that lack something, and open lines of their classes."""
-    # While these are held no feed is applied: rows and cursors belong to the same moment.
-    await db.lock(session, "consumer needs")
-    await db.lock(session, "consumer donors")
-    needs, aided = await _needs(session, division_code, policy, at)
-    lines = await _lines(session, {need.item_class for need in needs}, at)
-    return Snapshot(
-        taken_at=at,
-        division_code=division_code,
-        needs_seq=await cursor(session, "needs"),
-        donors_seq=await cursor(session, "donors"),
-        policy=policy,
-        needs=tuple(needs),
-        lines=tuple(lines),
-        set_aside={"one_aid_in_period": aided} if aided else {},
-    )
-
-
-async def _needs(
-    session: AsyncSession, division_code: str, policy: Policy, at: datetime
-) -> tuple[list[NeedTerms], int]:
-    low, high = code_range(division_code)
-    promised = await _promised(session, Allocation.need_id, Allocation.need_seen)
-    aided = _aided(policy, at)
-    rows = await session.execute(
-        select(NeedView, aided.label("aided"))
-        .where(
-            NeedView.division_code >= f"{low:012}",
-            # The root's range ends at 10^12, which has no twelve-digit form.
-            NeedView.division_code < f"{high:012}" if high < 10**12 else literal(True),
-            NeedView.state == "published",
-            NeedView.remaining > 0,
-            NeedView.expires_at > at,
-        )
-        .order_by(NeedView.need_id)
-        .limit(NEEDS_MAX + 1)
-    )
-    kept: list[NeedTerms] = []
-    left_out = 0
-    for view, had_aid in rows:
-        remaining = view.remaining - promised.get(view.need_id, 0)
-        if had_aid:
-            left_out += 1
-        elif remaining > 0:
-            kept.append(need_terms(view, remaining))
-    if len(kept) + left_out > NEEDS_MAX:
-        raise domain.RoundTooLarge(NEEDS_MAX)
-    return kept, left_out
-
-
-def _aided(policy: Policy, at: datetime) -> Any:
-    if policy.one_aid_days == 0:
-        return literal(False)
-    return and_(
-        NeedView.applicant_kind.in_(policy.one_aid_applicant_kinds),
-        exists().where(
-            Allocation.applicant == NeedView.applicant,
-            Allocation.item_class == NeedView.item_class,
-            Allocation.need_id != NeedView.need_id,
-            Allocation.state.in_(domain.AIDING),
-            Allocation.created_at >= domain.aided_since(at, policy.one_aid_days),
-        ),
-    )
-
-
-async def _lines(session: AsyncSession, item_classes: set[str], at: datetime) -> list[LineTerms]:
-    promised = await _promised(session, Allocation.line_id, Allocation.line_seen)
-    views = await session.scalars(
-        select(LineView)
-        .where(
-            LineView.item_class.in_(item_classes),
-            LineView.state == "open",
-            LineView.available > 0,
-            LineView.valid_from <= at,
-            LineView.valid_until > at,
-        )
-        .order_by(LineView.line_id)
-    )
-    found = [(view, view.available - promised.get(view.line_id, 0)) for view in views]
-    return [line_terms(view, available) for view, available in found if available > 0]
-
-
-async def _promised(session: AsyncSession, side: Any, seen: Any) -> dict[UUID, int]:
-    """What live allocations hold of each need or line that its feed has not told of yet."""
-    rows = await session.execute(
-        select(side, func.sum(Allocation.quantity))
-        .where(~seen, Allocation.state.in_(domain.AIDING))
-        .group_by(side)
-    )
-    return {key: int(total) for key, total in rows}
-
-
-# ------------------------------------------------------------- computed, decided
-
-
-async def keep(session: AsyncSession, round_id: UUID, plan: Plan, at: datetime) -> bool:
-    """Store what was computed; False when another process was first."""
-    computed = await _lock(session, round_id)
-    if computed.state != RoundState.COMPUTING:
-        return False
-    computed.state = domain.move_round(RoundState(computed.state), RoundState.COMPUTED)
-    computed.progress_permille = 1_000
-    computed.totals, computed.proposals_sha256 = plan.totals, plan.sha256()
-    computed.computed_at = at
-    named = await session.execute(
-        select(LineView.line_id, LineView.organization_name).where(
-            LineView.line_id.in_({p.line.line_id for p in plan.proposals})
-        )
-    )
-    names = {line_id: name for line_id, name in named}  # noqa: C416 - a Row is no pair to mypy
-    rows = [
-        {
-            "id": uuid7(),
-            "round_id": round_id,
-            "need_id": p.need.need_id,
-            "line_id": p.line.line_id,
-            "offer_id": p.line.offer_id,
-            "organization_id": p.line.organization_id,
-            "organization_name": names[p.line.line_id],
-            "applicant": p.need.applicant,
-            "need_title": p.need.title,
-            "offer_title": p.line.title,
-            "item_class": p.need.item_class,
-            "urgency": p.need.urgency,
-            "division_code": p.need.division_code,
-            "quantity": p.quantity,
-            "unit": p.need.unit,
-            "score_permille": p.value,
-            "features": list(p.features),
-        }
-        for p in plan.proposals
-    ]
-    if rows:
-        await session.execute(insert(Proposal), rows)
-    fact = contract.RoundComputed(
-        round_id=round_id,
-        policy=computed.policy,
-        snapshot_sha256=computed.snapshot_sha256,
-        proposals_sha256=computed.proposals_sha256,
-        proposals=plan.totals["proposals"],
-        needs_met=plan.totals["needs_met"],
-        objective=plan.totals["objective"],
-    )
-    await emit_all(session, [_emission(computed, fact, BY_ITSELF, "service")])
-    return True
+# ------------------------------------------------------------------- decided
 
 
 async def approve(session: AsyncSession, caller: Caller, round_id: UUID, at: datetime) -> Round:
@@ -248,10 +168,13 @@ async def approve(session: AsyncSession, caller: Caller, round_id: UUID, at: dat
 
     A proposal whose applicant was given an aid of the class since the snapshot is left out.
     """
-    approved = await _lock(session, round_id)
+    approved = await lock(session, round_id)
     _check_division(caller, approved.division_code)
+    if approved.kind == RoundKind.DRY_RUN:
+        raise domain.DryRunNotApproved
     approved.state = domain.move_round(RoundState(approved.state), RoundState.APPROVED)
     approved.decided_by, approved.decided_at = caller.subject, at
+    await _flush_approved(session)
     # Two rounds approved at once must see each other's allocations.
     await db.lock(session, "approve rounds")
     # The policy as it was frozen is the one of the same name: policies are never edited.
@@ -287,7 +210,12 @@ async def approve(session: AsyncSession, caller: Caller, round_id: UUID, at: dat
     emissions = [
         _emission(
             approved,
-            contract.RoundApproved(round_id=round_id, policy=approved.policy, proposals=len(rows)),
+            contract.RoundApproved(
+                round_id=round_id,
+                kind=kind_of(approved),
+                policy=approved.policy,
+                proposals=len(rows),
+            ),
             caller.subject,
             caller.role,
         ),
@@ -304,6 +232,15 @@ async def approve(session: AsyncSession, caller: Caller, round_id: UUID, at: dat
     ]
     await emit_all(session, emissions)
     return approved
+
+
+async def _flush_approved(session: AsyncSession) -> None:
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        if constraint_of(error) == "uq_matching_round_approved_snapshot":
+            raise domain.SnapshotUsed from error
+        raise
 
 
 def _still_fitting(round_id: UUID, policy: Policy, at: datetime) -> Any:
@@ -330,33 +267,58 @@ async def discard(
 ) -> Round:
     """Drop a round; nothing of it was promised to anybody."""
     refuse_personal_data({"reason": reason})
-    found = await _lock(session, round_id)
+    found = await lock(session, round_id)
     _check_division(caller, found.division_code)
-    return await _discard(session, found, reason, caller.subject, caller.role, at)
+    return await _end(session, found, RoundState.DISCARDED, reason, caller, at)
+
+
+async def cancel(
+    session: AsyncSession, caller: Caller, round_id: UUID, reason: str, at: datetime
+) -> Round:
+    """Stop a computation. It is cancelled once this is committed; the work ends soon after."""
+    refuse_personal_data({"reason": reason})
+    found = await lock(session, round_id)
+    _check_division(caller, found.division_code)
+    return await _end(session, found, RoundState.CANCELLED, reason, caller, at)
 
 
 async def give_up(session: AsyncSession, round_id: UUID, at: datetime) -> None:
     """Discard a round that could not be computed."""
-    found = await _lock(session, round_id)
+    found = await lock(session, round_id)
     if found.state == RoundState.COMPUTING:
-        await _discard(session, found, "computation_failed", BY_ITSELF, "service", at)
+        await _end(session, found, RoundState.DISCARDED, "computation_failed", None, at)
 
 
-async def _discard(
-    session: AsyncSession, found: Round, reason: str, actor: str, role: str, at: datetime
+async def _end(
+    session: AsyncSession,
+    found: Round,
+    state: RoundState,
+    reason: str,
+    caller: Caller | None,
+    at: datetime,
 ) -> Round:
-    found.state = domain.move_round(RoundState(found.state), RoundState.DISCARDED)
+    """caller   None when nobody asked for it"""
+    actor, role = (BY_ITSELF, "service") if caller is None else (caller.subject, caller.role)
+    found.state = domain.move_round(RoundState(found.state), state)
     found.decided_by, found.decided_at, found.discard_reason = actor, at, reason
-    fact = contract.RoundDiscarded(round_id=found.id, policy=found.policy)
+    found.stage = Stage.DONE
+    await session.execute(delete(RoundPart).where(RoundPart.round_id == found.id))
+    kind = contract.RoundCancelled if state is RoundState.CANCELLED else contract.RoundDiscarded
+    fact = kind(round_id=found.id, kind=kind_of(found), policy=found.policy)
     await emit_all(session, [_emission(found, fact, actor, role)])
     return found
 
 
-async def _lock(session: AsyncSession, round_id: UUID) -> Round:
+async def lock(session: AsyncSession, round_id: UUID) -> Round:
     found = await session.scalar(select(Round).where(Round.id == round_id).with_for_update())
     if found is None:
         raise domain.RoundNotFound("There is no such round.")
     return found
+
+
+def kind_of(of: Round) -> contract.RoundKind:
+    kind: contract.RoundKind = RoundKind(of.kind).value
+    return kind
 
 
 def _emission(about: Round, fact: Event, actor: str, role: str) -> Emission:

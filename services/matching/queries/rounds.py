@@ -7,10 +7,21 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.matching import contract, domain
+from services.matching.domain import Stage
 from services.matching.policies import Policy
 from services.matching.queries.matches import reasons_read
 from services.matching.tables import Proposal, Round
 from shared.paging import decode_cursor
+
+STAGES = {
+    Stage.WAITING: ("等待计算", "Waiting to be computed"),
+    Stage.READING: ("读取冻结数据", "Reading the frozen data"),
+    Stage.COMPARING: ("比较需求与供给", "Comparing needs with offers"),
+    Stage.SOLVING: ("逐类求解分配", "Solving, item class by item class"),
+    Stage.EXPLAINING: ("写明理由", "Writing down the reasons"),
+    Stage.STORING: ("保存结果", "Storing the result"),
+    Stage.DONE: ("已结束", "Ended"),
+}
 
 
 async def list_rounds(
@@ -44,10 +55,15 @@ def round_read(row: Round) -> contract.RoundRead:
     fields = {
         name: getattr(row, name)
         for name in contract.RoundRead.model_fields
-        if name not in {"snapshot", "totals"}
+        if name not in {"snapshot", "totals", "progress"}
     }
     totals = None if row.totals is None else contract.RoundTotals.model_validate(row.totals)
-    return contract.RoundRead(**fields, snapshot=snapshot, totals=totals)
+    stage = Stage(row.stage)
+    zh, en = STAGES[stage]
+    progress = contract.Progress(
+        stage=stage.value, permille=row.progress_permille, text_zh=zh, text_en=en
+    )
+    return contract.RoundRead(**fields, snapshot=snapshot, progress=progress, totals=totals)
 
 
 async def list_proposals(
