@@ -81,23 +81,39 @@ def pairs(found) -> list[tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "code", "failed"),
     [
-        a_line(1, item_class="small_credit"),
-        a_line(1, unit="pieces"),
-        a_line(1, served_division_codes=("430225000000",)),
-        a_line(1, valid_until=AT),
-        a_line(1, valid_from=AT + timedelta(seconds=1)),
-        a_line(1, applicant_kinds=("village", "institution")),
-        a_line(1, household_classes=("extreme_hardship",)),
-        a_line(1, lot=101, available=500),
+        (a_line(1, item_class="small_credit"), "no_offer_of_class", None),
+        (a_line(1, unit="pieces"), "no_eligible_offer", "unit"),
+        (
+            a_line(1, served_division_codes=("430225000000",)),
+            "no_offer_serves_division",
+            None,
+        ),
+        (a_line(1, valid_until=AT), "no_eligible_offer", "validity"),
+        (a_line(1, valid_from=AT + timedelta(seconds=1)), "no_eligible_offer", "validity"),
+        (
+            a_line(1, applicant_kinds=("village", "institution")),
+            "no_eligible_offer",
+            "applicant_kind",
+        ),
+        (
+            a_line(1, household_classes=("extreme_hardship",)),
+            "no_eligible_offer",
+            "household_class",
+        ),
+        (a_line(1, lot=101, available=500), "no_eligible_offer", "lot"),
     ],
     ids=["class", "unit", "division", "over", "not yet", "kind", "household class", "lot"],
 )
-def test_a_line_that_fails_one_hard_condition_is_never_proposed(line):
+def test_a_line_that_fails_one_hard_condition_is_never_proposed_and_the_need_told_why(
+    line, code, failed
+):
     found = plan(a_snapshot([a_need(1)], [line]))
     assert found.proposals == ()
-    assert {"code": "no_candidate", "needs": 1} in found.totals["set_aside"]
+    [outcome] = found.outcomes
+    assert outcome.code == code
+    assert outcome.counts.get("failed") == (None if failed is None else {failed: 1})
 
 
 def test_an_applicant_gets_one_aid_of_a_class_in_a_round_the_more_urgent_one():

@@ -16,6 +16,7 @@ OutcomeCode = Literal[
     "no_offer_of_class",
     "no_offer_serves_division",
     "no_eligible_offer",
+    "not_enough_offered",
     "one_aid_in_period",
     "one_aid_in_round",
     "gone_to_more_urgent",

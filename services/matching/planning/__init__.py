@@ -13,9 +13,10 @@ from services.matching.planning.pairs import (
     need_text,
     score_pairs,
 )
-from services.matching.planning.plan import Stopped, plan
+from services.matching.planning.plan import plan
 from services.matching.planning.results import Outcome, Part, Plan, Proposal
 from services.matching.planning.snapshot import Snapshot, SnapshotDamaged, pack, unpack
+from services.matching.solver.instance import Stopped
 
 __all__ = [
     "GROWTH",

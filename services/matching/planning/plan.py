@@ -1,150 +1,248 @@
-"""A round from its frozen snapshot: candidates, scores, exact assignment, proposals; pure.
+"""A round from its frozen snapshot: item class by item class, to proposals, reasons and totals.
 
-Everything is read from the snapshot, in sorted order and in integers: computing it again, after a
-crash or by an auditor, gives the same proposals.
+Everything is read from the snapshot, in sorted order and in whole numbers: computing it again,
+after a crash or by an auditor, with any number of threads, gives the same bytes.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-from uuid import UUID
+from dataclasses import dataclass
 
 import numpy as np
 
-from services.matching.domain import NeedTerms
-from services.matching.planning.pairs import Candidate, find_candidates
-from services.matching.planning.results import Part, Plan, Proposal
+from services.matching.domain import NeedTerms, aided_since
+from services.matching.planning import outcomes
+from services.matching.planning.candidates import BoolArray, Comparison, Edges, IntArray
+from services.matching.planning.choosing import Attempt, best_choice, rivals
+from services.matching.planning.outcomes import Solved
+from services.matching.planning.overview import totals_of
+from services.matching.planning.results import Json, Outcome, Part, Plan, Proposal
 from services.matching.planning.snapshot import Snapshot
 from services.matching.policies import Policy
-from services.matching.solver.instance import Instance, IntArray, Solution
-from services.matching.solver.solve import solve
+from services.matching.solver import fairness
+from services.matching.solver.instance import Instance, Method, Stopped, rescaled
+from services.matching.solver.solve import objective, solve
 
-
-class Stopped(Exception):
-    """The plan was asked to stop; nothing of it is to be kept but its parts."""
+# Prices are kept in these parts of a point (thousandth of a need) per base unit, so that they
+# mean the same whatever the scale of the instance they come from.
+PRICE_SCALE = 10**12
+SOLVED_PERMILLE = 950
 
 
 def plan(
     snapshot: Snapshot,
-    progress: Callable[[int], None] = lambda permille: None,
+    progress: Callable[[int, str], None] = lambda permille, stage: None,
     stop: Callable[[], bool] = lambda: False,
     kept_parts: Mapping[str, Part] | None = None,
     on_part: Callable[[Part], None] = lambda part: None,
 ) -> Plan:
-    """`progress` is told thousandths done; Stopped is raised soon after `stop` says so.
+    """`progress` is told thousandths done and the stage; Stopped is raised soon after `stop` says
+    so.
 
     kept_parts  item class -> what was solved before this computation was broken off
     on_part     is told each item class as it is solved
     """
-    needs, repeated = one_need_each(snapshot)
-    candidates, cut = find_candidates(needs, snapshot)
-    progress(300)
-    by_class: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        by_class[candidate.need.item_class].append(candidate)
-    proposals: list[Proposal] = []
-    objective = relaxed = repairs = 0
-    for done, item_class in enumerate(sorted(by_class)):
-        if stop():
-            raise Stopped
-        found, solution = _assign(by_class[item_class], snapshot.policy)
-        proposals.extend(found)
-        objective += solution.objective
-        relaxed += solution.relaxed_objective
-        repairs += solution.repairs
-        progress(300 + 600 * (done + 1) // len(by_class))
-    proposals.sort(key=lambda p: (p.need.need_id.bytes, p.line.line_id.bytes))
-    set_aside = Counter(snapshot.set_aside)
-    set_aside["one_aid_in_round"] += repeated
-    set_aside["no_candidate"] += len(needs) - len({c.need.need_id for c in candidates})
-    totals = {
-        "proposals": len(proposals),
-        "needs_met": len({p.need.need_id for p in proposals}),
-        "lines_used": len({p.line.line_id for p in proposals}),
-        "tiers": _tiers(snapshot, proposals),
-        "objective": objective,
-        "objective_without_lots": relaxed,
-        "lot_repairs": repairs,
-        "candidates_cut": cut,
-        "set_aside": [{"code": c, "needs": n} for c, n in sorted(set_aside.items()) if n],
-    }
-    return Plan(tuple(proposals), (), totals, {})
+    snapshot = snapshot.sorted()
+    taking_part, excluded = in_period(snapshot)
+    by_class: defaultdict[str, list[NeedTerms]] = defaultdict(list)
+    for need in taking_part:
+        by_class[need.item_class].append(need)
+    comparison = Comparison(snapshot)
+    parts: list[Part] = []
+    done = 0
+    progress(0, "comparing")
+    for item_class, needs in sorted(by_class.items()):
+        part = (kept_parts or {}).get(item_class)
+        if part is None:
+            if stop():
+                raise Stopped
+            part = solve_class(item_class, needs, snapshot, comparison, stop)
+            on_part(part)
+        parts.append(part)
+        done += len(needs)
+        progress(SOLVED_PERMILLE * done // len(taking_part), "solving")
+    progress(SOLVED_PERMILLE, "explaining")
+    return merged(snapshot, parts, excluded)
 
 
-def one_need_each(snapshot: Snapshot) -> tuple[list[NeedTerms], int]:
-    """The needs without an applicant's second of the same item class, and how many those were.
-
-    The more urgent stays, then the longer published. One that stays may come out unserved while the
-    other could have been: a limit of deciding before solving.
-    """
+def in_period(snapshot: Snapshot) -> tuple[list[NeedTerms], list[NeedTerms]]:
+    """The needs that take part, and those whose applicant had an aid of the class too lately."""
     policy = snapshot.policy
-    if policy.one_aid_days == 0:
-        return list(snapshot.needs), 0
-    order: dict[str, int] = {urgency: place for place, urgency in enumerate(policy.tiers)}
-    taken: set[tuple[str, str]] = set()
-    kept: list[NeedTerms] = []
-    for need in sorted(
-        snapshot.needs, key=lambda n: (order[n.urgency], n.published_at, n.need_id.bytes)
-    ):
-        key = (need.applicant, need.item_class)
-        if need.applicant_kind in policy.one_aid_applicant_kinds:
-            if key in taken:
-                continue
-            taken.add(key)
-        kept.append(need)
-    kept.sort(key=lambda n: n.need_id.bytes)
-    return kept, len(snapshot.needs) - len(kept)
-
-
-def _assign(candidates: list[Candidate], policy: Policy) -> tuple[list[Proposal], Solution]:
-    candidates = sorted(candidates, key=lambda c: (c.need.need_id.bytes, c.line.line_id.bytes))
-    needs = sorted({c.need for c in candidates}, key=lambda n: n.need_id.bytes)
-    lines = sorted({c.line for c in candidates}, key=lambda m: m.line_id.bytes)
-    need_row = {need.need_id: row for row, need in enumerate(needs)}
-    line_row = {line.line_id: row for row, line in enumerate(lines)}
-    tiers: dict[str, int] = {urgency: place for place, urgency in enumerate(policy.tiers)}
-
-    def column(values: Sequence[int]) -> IntArray:
-        return np.array(values, dtype=np.int64)
-
-    solution = solve(
-        Instance(
-            required=column([n.remaining for n in needs]),
-            tier=column([tiers[n.urgency] for n in needs]),
-            whole=np.zeros(len(needs), dtype=bool),
-            available=column([m.available for m in lines]),
-            lot=column([m.lot for m in lines]),
-            need=column([need_row[c.need.need_id] for c in candidates]),
-            line=column([line_row[c.line.line_id] for c in candidates]),
-            value=column([c.score for c in candidates]),
-        )
-    )
-    proposals = [
-        Proposal(c.need, c.line, int(quantity), c.features, c.score, c.score, {})
-        for c, quantity in zip(candidates, solution.quantity, strict=True)
-        if quantity
+    if not policy.one_aid_days:
+        return list(snapshot.needs), []
+    since = aided_since(snapshot.taken_at, policy.one_aid_days)
+    limited = set(policy.one_aid_applicant_kinds)
+    late = [
+        n.aided_at is not None and n.aided_at >= since and n.applicant_kind in limited
+        for n in snapshot.needs
     ]
-    return proposals, solution
+    taking = [n for n, is_late in zip(snapshot.needs, late, strict=True) if not is_late]
+    return taking, [n for n, is_late in zip(snapshot.needs, late, strict=True) if is_late]
 
 
-def _tiers(snapshot: Snapshot, proposals: Sequence[Proposal]) -> list[dict[str, Any]]:
-    given: Counter[UUID] = Counter()
-    for proposal in proposals:
-        given[proposal.need.need_id] += proposal.quantity
-    rows = []
-    for urgency in snapshot.policy.tiers:
-        needs = [n for n in snapshot.needs if n.urgency == urgency]
-        fully = sum(given[n.need_id] >= n.remaining for n in needs)
-        touched = sum(given[n.need_id] > 0 for n in needs)
-        rows.append(
-            {
-                "urgency": urgency,
-                "needs": len(needs),
-                "fully_met": fully,
-                "partly_met": touched - fully,
-                "unmet": len(needs) - touched,
-            }
+def merged(snapshot: Snapshot, parts: Sequence[Part], excluded: Sequence[NeedTerms]) -> Plan:
+    found: list[Proposal] = [p for part in parts for p in part.proposals]
+    unmet: list[Outcome] = [o for part in parts for o in part.outcomes]
+    unmet.extend(outcomes.set_aside(excluded, "one_aid_in_period"))
+    found.sort(key=lambda p: (p.need.need_id.bytes, p.line.line_id.bytes))
+    unmet.sort(key=lambda o: o.need.need_id.bytes)
+    prices = {line: price for part in parts for line, price in part.prices.items()}
+    return Plan(
+        proposals=tuple(found),
+        outcomes=tuple(unmet),
+        totals=totals_of(snapshot, parts, found, unmet),
+        prices=dict(sorted(prices.items())),
+    )
+
+
+# ----------------------------------------------------------------- one class
+
+
+@dataclass(frozen=True)
+class Class:
+    """One item class, compared, not yet solved; tier, whole (n,) and limit (m,) beside edges."""
+
+    policy: Policy
+    edges: Edges
+    tier: IntArray
+    whole: BoolArray
+    start_price: IntArray
+
+    def instance(self, active: BoolArray) -> tuple[Instance, IntArray, IntArray]:
+        """The instance of the active needs, its needs and its edges as rows of the class."""
+        edges = self.edges
+        rows = np.flatnonzero(active)
+        chosen = np.flatnonzero(active[edges.need])
+        place = np.cumsum(active) - 1
+        lines = edges.lines
+        bare = Instance(
+            required=np.array([edges.needs[r].remaining for r in rows.tolist()], dtype=np.int64),
+            tier=self.tier[rows],
+            whole=self.whole[rows],
+            available=np.array([m.available for m in lines], dtype=np.int64),
+            lot=np.array([m.lot for m in lines], dtype=np.int64),
+            need=place[edges.need[chosen]],
+            line=edges.line[chosen],
+            value=edges.value[chosen],
         )
-    return rows
+        return bare, rows, chosen
+
+
+def solve_class(
+    item_class: str,
+    needs: Sequence[NeedTerms],
+    snapshot: Snapshot,
+    comparison: Comparison,
+    stop: Callable[[], bool],
+) -> Part:
+    """needs   of the class, sorted by id"""
+    policy = snapshot.policy
+    edges = comparison.edges(item_class, needs)
+    tiers: dict[str, int] = {urgency: place for place, urgency in enumerate(policy.tiers)}
+    of_class = Class(
+        policy=policy,
+        edges=edges,
+        tier=np.array([tiers[n.urgency] for n in needs], dtype=np.int64),
+        whole=np.array([is_whole(policy, n) for n in needs], dtype=bool),
+        start_price=np.array(
+            [snapshot.start_prices.get(str(m.line_id), 0) for m in edges.lines], dtype=np.int64
+        ),
+    )
+    kinds = policy.one_aid_applicant_kinds if policy.one_aid_days else []
+    has_line = np.bincount(edges.need, minlength=len(needs)) > 0
+    asking = rivals(needs, kinds, has_line, of_class.tier)
+    chosen = best_choice(edges, asking, lambda active: attempt(of_class, active, True, stop))
+    fair = bool(chosen.instance.groups)
+    plain = attempt(of_class, chosen.active, False, stop) if fair else chosen
+    solved = Solved(
+        urgencies=policy.tiers,
+        edges=edges,
+        instance=chosen.instance,
+        active=chosen.active,
+        tier=of_class.tier,
+        whole=of_class.whole,
+        limit=chosen.instance.limit,
+        quantity=chosen.quantity(len(edges)),
+        before=plain.quantity(len(edges)),
+        price=chosen.solution.price,
+        kept_back=np.zeros(len(needs), dtype=bool),
+    )
+    return part_of(item_class, solved, chosen, plain)
+
+
+def is_whole(policy: Policy, need: NeedTerms) -> bool:
+    unsplittable = policy.unsplittable
+    return need.unit in unsplittable.units or need.item_class in unsplittable.item_classes
+
+
+def attempt(
+    of_class: Class, active: BoolArray, with_fairness: bool, stop: Callable[[], bool]
+) -> Attempt:
+    policy, edges = of_class.policy, of_class.edges
+    bare, rows, chosen = of_class.instance(active)
+    instance = with_terms(
+        policy, bare, [edges.needs[r] for r in rows.tolist()], edges, with_fairness
+    )
+    method: Method = "exact" if len(chosen) <= policy.solver.exact_edges_max else "auction"
+    solution = solve(
+        instance,
+        method=method,
+        start_price=rescaled(of_class.start_price, PRICE_SCALE, instance.scale),
+        gap_ppm=policy.solver.gap_ppm,
+        stop=stop,
+    )
+    return Attempt(active, rows, chosen, instance, solution)
+
+
+def with_terms(
+    policy: Policy, bare: Instance, needs: Sequence[NeedTerms], edges: Edges, with_fairness: bool
+) -> Instance:
+    """The instance with the policy's diversity and, where asked for, its fairness."""
+    diversity = fairness.DiversityTerms(**policy.diversity.model_dump())
+    steps = fairness.line_steps(diversity, [m.organization_id for m in edges.lines], bare)
+    stepped = Instance(**{**_fields(bare), "line_steps": steps})
+    if not with_fairness:
+        return stepped
+    plain = policy.fairness.model_dump()
+    terms = fairness.FairnessTerms(**{**plain, "levels": tuple(plain["levels"])})
+    groups = fairness.groups_of(terms, [n.division_code for n in needs], stepped)
+    return Instance(**{**_fields(stepped), "groups": groups})
+
+
+def _fields(instance: Instance) -> Json:
+    return {name: getattr(instance, name) for name in Instance.__dataclass_fields__}
+
+
+def part_of(item_class: str, solved: Solved, chosen: Attempt, plain: Attempt) -> Part:
+    edges = solved.edges
+    solution = chosen.solution
+    after, before = solved.given(solved.quantity), solved.given(solved.before)
+    prices = rescaled(solution.price, solution.scale, PRICE_SCALE)
+    return Part(
+        item_class=item_class,
+        proposals=tuple(outcomes.proposals(solved)),
+        outcomes=tuple(outcomes.outcomes(solved)),
+        totals={
+            "tiers": [vars(tier) for tier in solution.tiers],
+            "method": solution.method,
+            "edges": len(edges),
+            "objective": objective(chosen.instance, solution.quantity),
+            "objective_without_lots": solution.relaxed_objective,
+            "objective_without_fairness": plain.solution.objective,
+            "lot_repairs": solution.repairs,
+            "candidates_cut": int(edges.cut.sum()),
+            "kept_back": int(solved.kept_back.sum()),
+            # Only where fairness changed it: need -> what it would have had.
+            "before": {
+                str(edges.needs[row].need_id): int(before[row])
+                for row in np.flatnonzero(before != after).tolist()
+            },
+        },
+        prices={
+            str(line.line_id): price
+            for line, price in zip(edges.lines, prices.tolist(), strict=True)
+            if price
+        },
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -35,7 +35,15 @@ class Snapshot:
     set_aside: dict[str, int]
     kind: str = "round"
     card: Scorecard = field(default_factory=reasoned)
-    start_prices: dict[str, Any] = field(default_factory=dict)
+    start_prices: dict[str, int] = field(default_factory=dict)
+
+    def sorted(self) -> Snapshot:
+        """Itself with needs and lines in the order of their ids."""
+        return replace(
+            self,
+            needs=tuple(sorted(self.needs, key=lambda n: n.need_id.bytes)),
+            lines=tuple(sorted(self.lines, key=lambda m: m.line_id.bytes)),
+        )
 
 
 def pack(snapshot: Snapshot) -> tuple[bytes, str]:

@@ -1,0 +1,416 @@
+"""Why each proposal, and why each need that is not met: facts found in a solved class, vectorised.
+
+The binding reason of a need that lacks something, the first that holds. All of them speak of the
+network without lots and wholeness, in which every other need keeps what it has of the flows named:
+
+    smallest_lot, unsplittable   beside its own and more urgent flows there is room for one more
+                                 unit: only lots, or wholeness, stand in its way
+    gone_to_more_urgent          there would be room for one more unit if the more urgent took
+                                 nothing, and no need of its own urgency would lose anything
+    not_enough_offered           it holds all there is on its lines
+    fairness_cap                 by welfare alone, without the policy's fairness, it would get more
+    gone_to_better_matches       else: needs of its own urgency hold what it could have
+
+Room is an augmenting path: some line has a unit left, or a need that holds a unit of a line can be
+moved to such a line.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.matching.domain import LineTerms, NeedTerms
+from services.matching.index import ancestors_of
+from services.matching.planning.candidates import (
+    TERMS,
+    BoolArray,
+    Edges,
+    IntArray,
+    significant,
+)
+from services.matching.planning.results import Json, Outcome, Proposal
+from services.matching.solver.instance import Instance
+
+LEVELS = {0: "nation", 2: "province", 4: "city", 6: "county", 9: "township", 12: "village"}
+CONDITIONS = ("unit", "validity", "applicant_kind", "household_class", "lot", "used_up")
+
+
+@dataclass(frozen=True)
+class Solved:
+    """One item class with its solution, in the rows of `edges`.
+
+    urgencies   the policy's tiers, most urgent first
+    instance    of the active needs only; `price` is in its weights
+    active      (n,) needs that took part: not those whose applicant got another need met
+    quantity    (e,) what is proposed; `before`: by welfare alone, without fairness
+    kept_back   (n,) not placed, for the sake of later and more urgent needs
+    """
+
+    urgencies: Sequence[str]
+    edges: Edges
+    instance: Instance
+    active: BoolArray
+    tier: IntArray
+    whole: BoolArray
+    limit: IntArray
+    quantity: IntArray
+    before: IntArray
+    price: IntArray
+    kept_back: BoolArray
+
+    @property
+    def required(self) -> IntArray:
+        return np.array([n.remaining for n in self.edges.needs], dtype=np.int64)
+
+    def given(self, quantity: IntArray) -> IntArray:
+        return summed(self.edges.need, quantity, len(self.edges.needs))
+
+
+def summed(rows: IntArray, quantity: IntArray, count: int) -> IntArray:
+    total = np.zeros(count, dtype=np.int64)
+    np.add.at(total, rows, quantity)
+    return total
+
+
+# ----------------------------------------------------------------- proposals
+
+
+class _Ledger:
+    """Who took what of each line, by tier: (m, tiers) quantities and numbers of allocations."""
+
+    def __init__(self, solved: Solved) -> None:
+        edges, tiers = solved.edges, len(solved.urgencies)
+        used = np.flatnonzero(solved.quantity)
+        key = edges.line[used] * tiers + solved.tier[edges.need[used]]
+        shape = (len(edges.lines), tiers)
+        self.units = summed(key, solved.quantity[used], shape[0] * tiers).reshape(shape)
+        self.parts = np.bincount(key, minlength=shape[0] * tiers).reshape(shape)
+        self.free = solved.limit - self.units.sum(axis=1)
+
+
+def proposals(solved: Solved) -> list[Proposal]:
+    """Sorted by need and line."""
+    edges = solved.edges
+    chosen = np.flatnonzero(solved.quantity)
+    columns = (
+        edges.need[chosen],
+        edges.line[chosen],
+        solved.quantity[chosen],
+        edges.values[chosen],
+        edges.fit[chosen],
+        edges.value[chosen],
+    )
+    return [
+        Proposal(edges.needs[need], edges.lines[line], quantity, tuple(values), fit, value, why)
+        for need, line, quantity, values, fit, value, why in zip(
+            *(column.tolist() for column in columns), _explanations(solved, chosen), strict=True
+        )
+    ]
+
+
+def _explanations(solved: Solved, chosen: IntArray) -> Iterator[Json]:
+    edges = solved.edges
+    degree = np.bincount(edges.need, minlength=len(edges.needs))
+    columns = (
+        degree[edges.need[chosen]],
+        edges.points[chosen],
+        edges.given[chosen],
+        edges.terms[chosen],
+        edges.served[chosen],
+        significant(edges.served[chosen]),
+    )
+    second, by, better = _ranks(solved, chosen)
+    ids = [str(line.line_id) for line in edges.lines]
+    seconds = [
+        None if e < 0 else {"line": ids[line], "by": points}
+        for e, line, points in zip(
+            second.tolist(), edges.line[second].tolist(), by.tolist(), strict=True
+        )
+    ]
+    for compared, points, given, terms, served, digits, other, kept_from in zip(
+        *(column.tolist() for column in columns),
+        seconds,
+        _kept_from(solved, chosen, better, ids),
+        strict=True,
+    ):
+        yield {
+            "level": LEVELS[digits],
+            "served": f"{served:012}",
+            "compared": compared,
+            "points": points,
+            "terms": {name: list(pair) for name, *pair in zip(TERMS, given, terms, strict=True)},
+            "second": other,
+            "better": kept_from,
+        }
+
+
+def _ranks(solved: Solved, chosen: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Per chosen edge: the next best edge of its need and by how much it is worse; the best edge
+    of greater value that the need did not get (enough of). -1: there is none."""
+    edges = solved.edges
+    order = np.lexsort((edges.line, -edges.value, edges.need))
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    after = np.append(order, -1)[place[chosen] + 1]
+    same = (after >= 0) & (edges.need[after] == edges.need[chosen])
+    second = np.where(same, after, -1)
+    by = np.where(same, edges.value[chosen] - edges.value[after], 0)
+    best = best_not_had(solved, order)[edges.need[chosen]]
+    worth = np.where(best >= 0, edges.value[best], -1)
+    return second, by, np.where(worth > edges.value[chosen], best, -1)
+
+
+def best_not_had(solved: Solved, order: IntArray | None = None) -> IntArray:
+    """(n,) the edge of the greatest value of which the need could have had more; -1: none."""
+    edges = solved.edges
+    if order is None:
+        order = np.lexsort((edges.line, -edges.value, edges.need))
+    need, line = edges.need[order], edges.line[order]
+    could = np.minimum(solved.required[need], solved.limit[line])
+    short = np.flatnonzero(solved.quantity[order] < could)
+    best = np.full(len(edges.needs), -1, dtype=np.int64)
+    # Written from the last to the first, so that the first of each need stays.
+    best[need[short[::-1]]] = order[short[::-1]]
+    return best
+
+
+def _kept_from(
+    solved: Solved, chosen: IntArray, better: IntArray, ids: Sequence[str]
+) -> list[Json | None]:
+    """Per chosen edge the better line and what kept its need from it."""
+    edges = solved.edges
+    ledger = _Ledger(solved)
+    unit = np.ones(len(edges.needs), dtype=np.int64)
+    unit[solved.active] = np.maximum(1, solved.instance.unit)
+    price = solved.price[edges.line[better]] // unit[edges.need[better]]
+    by = edges.value[better] - edges.value[chosen]
+    found: list[Json | None] = []
+    for e, points, asked in zip(better.tolist(), by.tolist(), price.tolist(), strict=True):
+        if e < 0:
+            found.append(None)
+            continue
+        line = int(edges.line[e])
+        found.append(
+            {
+                "line": ids[line],
+                "by": points,
+                "kept_by": _kept_by(solved, ledger, e),
+                "taken": _taken(solved, ledger, e),
+                "price": asked,
+            }
+        )
+    return found
+
+
+def _kept_by(solved: Solved, ledger: _Ledger, e: int) -> str:
+    """What kept the need of this edge from its line."""
+    edges = solved.edges
+    need, line = int(edges.need[e]), int(edges.line[e])
+    tier, free = int(solved.tier[need]), int(ledger.free[line])
+    units = ledger.units[line]
+    if free > 0:
+        if solved.whole[need] and free < edges.needs[need].remaining:
+            return "unsplittable"
+        if free < edges.lines[line].lot:
+            return "smallest_lot"
+        return "gap" if solved.instance.line_steps is None else "diversity"
+    if units[:tier].any():
+        return "more_urgent"
+    if solved.before[e] > solved.quantity[e]:
+        return "fairness"
+    return "better_matches" if units[tier] > solved.quantity[e] else "others_served"
+
+
+def _taken(solved: Solved, ledger: _Ledger, e: int) -> list[list[str | int]]:
+    """[[urgency, allocations, quantity]] of the edge's line without what its need has of it."""
+    line, own = int(solved.edges.line[e]), int(solved.quantity[e])
+    tier_of_need = int(solved.tier[solved.edges.need[e]])
+    rows: list[list[str | int]] = []
+    for tier, urgency in enumerate(solved.urgencies):
+        units, parts = int(ledger.units[line, tier]), int(ledger.parts[line, tier])
+        if own and tier == tier_of_need:
+            units, parts = units - own, parts - 1
+        if units:
+            rows.append([urgency, parts, units])
+    return rows
+
+
+# ------------------------------------------------------------------ outcomes
+
+
+def outcomes(solved: Solved) -> list[Outcome]:
+    """One for each need of the class that is not fully met, sorted by need."""
+    edges = solved.edges
+    given, required = solved.given(solved.quantity), solved.required
+    short = np.flatnonzero(given < required)
+    degree = np.bincount(edges.need, minlength=len(edges.needs))
+    codes = _codes(solved, given)
+    best = best_not_had(solved)
+    counted = _counted(solved, given)
+    why_none = None
+    found = []
+    for need in short.tolist():
+        terms = edges.needs[need]
+        best_line = None if best[need] < 0 else edges.lines[int(edges.line[best[need]])].line_id
+        if not solved.active[need]:
+            code, counts = "one_aid_in_round", {"eligible": int(degree[need])}
+        elif not degree[need]:
+            why_none = why_none or WhyNone(edges.lines)
+            code, counts = why_none.of(terms)
+        else:
+            code, counts = codes[need], counted[need]
+        found.append(Outcome(terms, code, int(given[need]), counts, best_line))
+    return found
+
+
+def _codes(solved: Solved, given: IntArray) -> dict[int, str]:
+    """The binding reason of each active need that has lines and lacks something."""
+    edges, required = solved.edges, solved.required
+    before = solved.given(solved.before)
+    on_lines = summed(edges.need, solved.limit[edges.line], len(edges.needs))
+    codes: dict[int, str] = {}
+    for tier in np.unique(solved.tier).tolist():
+        flow_tier = solved.tier[edges.need]
+        room = reaches(edges, solved.limit, np.where(flow_tier <= tier, solved.quantity, 0))
+        freed = reaches(edges, solved.limit, np.where(flow_tier == tier, solved.quantity, 0))
+        for need in np.flatnonzero((solved.tier == tier) & (given < required)).tolist():
+            if solved.kept_back[need]:
+                codes[need] = "kept_back"
+            elif room[need]:
+                codes[need] = "unsplittable" if solved.whole[need] else "smallest_lot"
+            elif freed[need]:
+                codes[need] = "gone_to_more_urgent"
+            elif given[need] >= on_lines[need]:
+                codes[need] = "not_enough_offered"
+            elif before[need] > given[need]:
+                codes[need] = "fairness_cap"
+            else:
+                codes[need] = "gone_to_better_matches"
+    return codes
+
+
+def reaches(edges: Edges, limit: IntArray, flow: IntArray) -> BoolArray:
+    """(n,) for which needs there is room for one more unit beside this flow on the edges."""
+    needs = len(edges.needs)
+    line_open = summed(edges.line, flow, len(limit)) < limit
+    holding = np.flatnonzero(flow)
+    while True:
+        need_open = np.zeros(needs, dtype=bool)
+        need_open[edges.need[line_open[edges.line]]] = True
+        more = line_open.copy()
+        more[edges.line[holding[need_open[edges.need[holding]]]]] = True
+        if (more == line_open).all():
+            return need_open
+        line_open = more
+
+
+def _counted(solved: Solved, given: IntArray) -> dict[int, Json]:
+    """Counts of the active needs that have lines and lack something."""
+    edges, tiers = solved.edges, len(solved.urgencies)
+    count = len(edges.needs)
+    ledger = _Ledger(solved)
+    lacks = given < solved.required
+    kept = np.flatnonzero(lacks[edges.need])
+    need, line = edges.need[kept], edges.line[kept]
+    units, parts = (
+        np.stack([summed(need, table[line, t], count) for t in range(tiers)], axis=1)
+        for table in (ledger.units, ledger.parts)
+    )
+    left = summed(need, ledger.free[line], count)
+    own_parts = summed(need, (solved.quantity[kept] > 0).astype(np.int64), count)
+    rows = np.arange(count)
+    units[rows, solved.tier] -= np.where(lacks, given, 0)
+    parts[rows, solved.tier] -= own_parts
+    eligible = np.bincount(need, minlength=count)
+    before = solved.given(solved.before)
+    found = {}
+    for row in np.flatnonzero(lacks & (eligible > 0)).tolist():
+        counts: Json = {
+            "eligible": int(eligible[row]),
+            "taken": [
+                [urgency, p, u]
+                for urgency, p, u in zip(
+                    solved.urgencies, parts[row].tolist(), units[row].tolist(), strict=True
+                )
+                if u
+            ],
+            "left": int(left[row]),
+        }
+        if before[row] > given[row]:
+            counts["without_fairness"] = int(before[row])
+        if edges.cut[row]:
+            counts["cut"] = True
+        found[row] = counts
+    return found
+
+
+class WhyNone:
+    """Why no line of a class may serve a need; needs that ask alike are answered once."""
+
+    def __init__(self, lines: Sequence[LineTerms]) -> None:
+        self._lines = lines
+        self._serving: dict[str, list[LineTerms]] = {}
+        self._of_division: defaultdict[str, list[int]] = defaultdict(list)
+        for row, line in enumerate(lines):
+            for code in line.served_division_codes:
+                self._of_division[code].append(row)
+        self._known: dict[tuple[object, ...], tuple[str, Json]] = {}
+
+    def of(self, need: NeedTerms) -> tuple[str, Json]:
+        if not self._lines:
+            return "no_offer_of_class", {"eligible": 0}
+        serving = self._serving_lines(need.division_code)
+        if not serving:
+            return "no_offer_serves_division", {"eligible": 0, "of_class": len(self._lines)}
+        asks = (
+            need.division_code,
+            need.unit,
+            need.applicant_kind,
+            need.household_class,
+            # Only the lots it lies between matter, and those are few.
+            sum(line.lot <= need.remaining for line in serving),
+        )
+        if asks not in self._known:
+            failed = Counter(first_failed(line, need) for line in serving)
+            self._known[asks] = (
+                "no_eligible_offer",
+                {
+                    "eligible": 0,
+                    "of_class": len(self._lines),
+                    "serving": len(serving),
+                    "failed": {code: failed[code] for code in CONDITIONS if failed[code]},
+                },
+            )
+        return self._known[asks]
+
+    def _serving_lines(self, division: str) -> list[LineTerms]:
+        if division not in self._serving:
+            rows = {
+                row for code in ancestors_of(division) for row in self._of_division.get(code, ())
+            }
+            self._serving[division] = [self._lines[row] for row in sorted(rows)]
+        return self._serving[division]
+
+
+def first_failed(line: LineTerms, need: NeedTerms) -> str:
+    """The first hard condition the line fails. Validity stands for all that depends on time."""
+    if line.unit != need.unit:
+        return "unit"
+    if line.applicant_kinds and need.applicant_kind not in line.applicant_kinds:
+        return "applicant_kind"
+    if line.household_classes and need.household_class not in line.household_classes:
+        return "household_class"
+    if line.lot > need.remaining:
+        return "lot"
+    if line.available <= 0:
+        return "used_up"
+    return "validity"
+
+
+def set_aside(needs: Sequence[NeedTerms], code: str) -> Iterator[Outcome]:
+    for need in needs:
+        yield Outcome(need, code, 0, {"eligible": 0}, None)
