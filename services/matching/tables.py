@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.matching.domain import RoundKind, RoundState, Stage, State
+from services.matching.domain.rankings import RankingState
 from shared.db import COLUMN_TYPES, NAMING_CONVENTION
 from shared.events import add_event_tables
 
@@ -307,6 +308,7 @@ class Allocation(Facts, Base):
     *_seen          the feed of that ledger has told of this allocation, so that the read model's
                     quantities count it
     try_at          not carried again before
+    side            whose doing its end was: organization, applicant or matching
     """
 
     __tablename__ = "allocation"
@@ -336,6 +338,7 @@ class Allocation(Facts, Base):
     slip_attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
     confirmed_by: Mapped[str | None]
     confirmed_how: Mapped[str | None]
+    side: Mapped[str | None]
 
     __table_args__ = (
         CheckConstraint("quantity > 0", name="quantity_positive"),
@@ -361,6 +364,57 @@ class Allocation(Facts, Base):
         Index(None, "organization_id", "id"),
         Index(None, "division_code", "id"),
         Index(None, "state", "id"),
+    )
+
+
+class Ranking(Base):
+    """A version of how lines are ranked for needs, from its training to its retirement.
+
+    card        the scorecard, whole; None while training, and for the program's own cards
+    previous    the version in force when it was proposed, which its figures compare it with
+    figures     as `learning.Figures`; None while training and for the program's own
+    """
+
+    __tablename__ = "ranking"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    built_in: Mapped[bool] = mapped_column(default=False)
+    note: Mapped[str | None]
+    seed: Mapped[int] = mapped_column(default=0)
+    card: Mapped[dict[str, Any] | None]
+    card_sha256: Mapped[str | None]
+    previous: Mapped[str | None] = mapped_column(ForeignKey("ranking.name"))
+    figures: Mapped[dict[str, Any] | None]
+    decisions: Mapped[int] = mapped_column(default=0)
+    decisions_sha256: Mapped[str | None]
+    progress_permille: Mapped[int] = mapped_column(SmallInteger, default=0)
+    attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
+    problem: Mapped[str | None]
+    proposed_by: Mapped[str]
+    proposed_role: Mapped[str]
+    proposed_at: Mapped[datetime]
+    trained_at: Mapped[datetime | None]
+    activated_by: Mapped[str | None]
+    activated_at: Mapped[datetime | None]
+    activation_reason: Mapped[str | None]
+    retired_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(_one_of("state", RankingState), name="state_known"),
+        CheckConstraint(
+            "built_in OR state IN ('training', 'failed') OR card IS NOT NULL", name="card_there"
+        ),
+        CheckConstraint("state <> 'active' OR activated_by IS NOT NULL", name="activated_by_whom"),
+        # Four eyes, also against a mistake in the code.
+        CheckConstraint("activated_by <> proposed_by", name="activated_by_another"),
+        CheckConstraint("progress_permille BETWEEN 0 AND 1000", name="progress_bounded"),
+        Index("uq_ranking_active", "state", unique=True, postgresql_where=sql("state = 'active'")),
+        # One at a time: training takes a core.
+        Index(
+            "uq_ranking_training", "state", unique=True, postgresql_where=sql("state = 'training'")
+        ),
+        Index(None, "proposed_at", "name"),
     )
 
 

@@ -211,6 +211,7 @@ class Desk:
     def move(self, allocation: Allocation, wanted: State, **said: Any) -> None:
         allocation.state = domain.move(State(allocation.state), wanted)
         allocation.reason_code = said.get("reason_code")
+        allocation.side = said.get("side")
         allocation.changed_at = self.at
         target = domain.LEDGER_TARGET[wanted]
         if allocation.target != target:
