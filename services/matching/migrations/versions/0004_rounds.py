@@ -3,7 +3,7 @@
 Rounds of before are of the kind `round`, their proposals have no explanation and no ranking.
 No round may be computing while this runs: the code of before cannot store one afterwards.
 
-Revises: 0002
+Revises: 0003
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 _ROUND = "matching_round"
 
