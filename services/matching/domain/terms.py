@@ -37,9 +37,8 @@ class NeedTerms:
 class LineTerms:
     """An open offer line, frozen for a round; quantities in base units.
 
-    lot       the smallest quantity it gives to one need: the offer's own, or all that is left when
-              that is less, so that a remainder is not stranded
-    accepted, declined   what the organization answered to allocations of this item class before
+    lot   the smallest quantity it gives to one need: the offer's own, or all that is left when that
+          is less, so that a remainder is not stranded
     """
 
     line_id: UUID
@@ -58,8 +57,6 @@ class LineTerms:
     household_classes: tuple[str, ...]
     valid_from: datetime
     valid_until: datetime
-    accepted: int = 0
-    declined: int = 0
 
 
 def may_serve(line: LineTerms, need: NeedTerms, at: datetime) -> bool:

@@ -20,6 +20,7 @@ from services.matching.index import Asks, LineEntry, OfferIndex
 from services.matching.planning.snapshot import Snapshot
 from services.matching.policies import Policy
 from services.matching.ranking import features
+from services.matching.ranking.memory import memory, whole_vectors
 from services.matching.ranking.scorecard import Scorecard
 from services.matching.text import encoder
 from services.matching.text.likeness import TextModel
@@ -75,6 +76,7 @@ class Comparison:
         self._policy = snapshot.policy
         self._card = snapshot.card
         self._at = snapshot.taken_at
+        self._acceptance = snapshot.acceptance
         self._lines = snapshot.lines
         rows: dict[str, list[int]] = {}
         for row, line in enumerate(snapshot.lines):
@@ -89,11 +91,16 @@ class Comparison:
         rows = self._rows(item_class)
         lines = self.lines_of(item_class)
         texts, text_of_need = _distinct([text_of(n) for n in needs])
-        need, snapshot_row, cut = self._candidates(item_class, needs, texts, text_of_need)
+        vectors = whole_vectors(texts)
+        need, snapshot_row, cut = self._candidates(item_class, needs, vectors[text_of_need])
         line = np.searchsorted(rows, snapshot_row)
         likeness = self._texts.likeness(texts, text_of_need[need], snapshot_row)
         needs_columns, lines_columns = NeedColumns(needs, self._at), LineColumns(lines, self._at)
         served = covering(needs_columns, lines_columns, need, line)
+        counts = self._acceptance.counts_of
+        decisions = np.array(
+            [counts.get((m.organization_id, item_class), (0, 0)) for m in lines], dtype=np.int64
+        ).reshape(len(lines), 2)
         asked, met = features.specification_counts(
             _specifications([n.specification or "" for n in needs]),
             _specifications([f"{m.item} {m.specification or ''}" for m in lines]),
@@ -111,9 +118,18 @@ class Comparison:
                 available=lines_columns.available[line],
                 served_digits=significant(served),
                 verified=lines_columns.verified[line],
-                accepted=lines_columns.accepted[line],
-                declined=lines_columns.declined[line],
-                memory=np.full(len(need), features.UNKNOWN, dtype=np.int64),
+                accepted=decisions[line, 0],
+                declined=decisions[line, 1],
+                memory=memory(
+                    self._acceptance.precedents_of(item_class),
+                    [n.need_id for n in needs],
+                    vectors[text_of_need],
+                    [m.line_id for m in lines],
+                    [m.organization_id for m in lines],
+                    self._texts.vectors[rows],
+                    need,
+                    line,
+                ),
                 valid_days=lines_columns.valid_days[line],
                 needed_days=needs_columns.needed_days[need],
             )
@@ -171,18 +187,16 @@ class Comparison:
         self,
         item_class: str,
         needs: Sequence[NeedTerms],
-        texts: Sequence[str],
-        text_of_need: IntArray,
+        vectors: NDArray[np.float32],
     ) -> tuple[IntArray, IntArray, BoolArray]:
         """Rows of needs and of the snapshot's lines, sorted by both; and who had more."""
         if not len(needs) or not len(self._rows(item_class)):
             nothing = np.zeros(0, dtype=np.int64)
             return nothing, nothing, np.zeros(len(needs), dtype=bool)
-        vectors = np.rint(encoder.encode(texts) * WHOLE).astype(np.float32)
         found = self._index.candidates(
             [item_class] * len(needs),
             [n.division_code for n in needs],
-            vectors[text_of_need],
+            vectors,
             self._policy.candidates_per_need_max,
             Asks(
                 units=[n.unit for n in needs],
@@ -197,10 +211,6 @@ class Comparison:
         row = found.rows[need, place]
         order = np.lexsort((row, need))
         return need[order].astype(np.int64), row[order], found.cut
-
-
-# As TextModel does: the vectors of needs and of lines must be of one kind.
-WHOLE = 127
 
 
 def text_of(one: NeedTerms | LineTerms) -> str:
@@ -256,8 +266,6 @@ class LineColumns:
         self.available = column([m.available for m in lines])
         self.lot = column([m.lot for m in lines])
         self.verified = column([m.organization_verified for m in lines])
-        self.accepted = column([m.accepted for m in lines])
-        self.declined = column([m.declined for m in lines])
         self.valid_days = column([max(0, (m.valid_until - at).days) for m in lines])
         self.served = np.sort(
             column(

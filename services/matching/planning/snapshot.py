@@ -12,6 +12,7 @@ from uuid import UUID
 
 from services.matching.domain import LineTerms, NeedTerms
 from services.matching.policies import Policy
+from services.matching.ranking.memory import AcceptanceFacts, acceptance_facts
 from services.matching.ranking.scorecard import Scorecard, reasoned
 
 
@@ -22,6 +23,7 @@ class Snapshot:
     set_aside      reason code -> needs left out before the snapshot was taken
     kind           round, dry_run or placement
     card           the ranking in force, whole
+    acceptance     what organizations did before, and what similar needs accepted
     start_prices   `Plan.prices` of the round this one starts from; a placement is judged by them
     """
 
@@ -35,6 +37,7 @@ class Snapshot:
     set_aside: dict[str, int]
     kind: str = "round"
     card: Scorecard = field(default_factory=reasoned)
+    acceptance: AcceptanceFacts = field(default_factory=AcceptanceFacts)
     start_prices: dict[str, int] = field(default_factory=dict)
 
     def sorted(self) -> Snapshot:
@@ -85,6 +88,7 @@ def unpack(packed: bytes, sha256: str) -> Snapshot:
             "needs": tuple(_need(n) for n in plain["needs"]),
             "lines": tuple(_line(m) for m in plain["lines"]),
             "card": Scorecard.model_validate(plain["card"]),
+            "acceptance": acceptance_facts(plain["acceptance"]),
         }
     )
 
