@@ -28,14 +28,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from services.matching.solver.instance import Groups, Steps
 from shared.vocabulary.divisions import cut_to
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
-
-    IntArray = NDArray[np.int64]
+    from services.matching.solver.instance import Instance, IntArray
 
 Level = Literal["province", "city", "county", "township"]
 Curve = Literal["utilitarian", "proportional", "alpha"]
@@ -45,6 +44,11 @@ PPM = 1_000_000
 # Below this share of the even rate the curve goes on straight: what a division with next to
 # nothing gets first is no more urgent than this, and one of a single need no infinity.
 LOWEST_SHARE = 0.25
+# A curve's bonus is cut at this many of the class's greatest weights, a floor's or a cap's is this
+# many: a path on which welfare loses more per unit than a floor gains would have to make dozens of
+# needs change from their best line to their worst.
+CURVE_WEIGHTS_MAX = 4
+FLOOR_WEIGHTS = 16
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,8 @@ def figures(
 
     Needs of several item classes may be given together: then read `rate_ppm`.
     """
-    shares, quantities = defaultdict(list), defaultdict(lambda: [0, 0])
+    shares: defaultdict[str, list[int]] = defaultdict(list)
+    quantities: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
     for code, asked, got in zip(divisions, required.tolist(), served.tolist(), strict=True):
         if not 0 <= got <= asked or asked == 0:
             raise ValueError(f"{got} served of {asked}")
@@ -225,3 +230,172 @@ def before_and_after(
             }
         )
     return found
+
+
+# -------------------------------------------------------------------- groups
+
+
+def groups_of(
+    terms: FairnessTerms, divisions: Sequence[str], instance: Instance
+) -> tuple[Groups, ...]:
+    """One Groups per level, coarse to fine; () when the terms change nothing.
+
+    divisions (n,) the code of each need of the instance, whose own groups are not looked at
+
+    A group is the needs of one tier in one division: fairness never argues with urgency. A need
+    whose code is coarser than the level (a county's own) is a group with its equals. Nothing is
+    withheld for a cap's sake: widths sum to what the group asks, units above the cap come last.
+    """
+    if terms.is_neutral:
+        return ()
+    slopes = {int(tier): _Slope.of(terms, instance, int(tier)) for tier in np.unique(instance.tier)}
+    coarse_to_fine = [
+        level for level in ("province", "city", "county", "township") if level in terms.levels
+    ]
+    return tuple(_groups(level, divisions, instance, slopes) for level in coarse_to_fine)
+
+
+def _groups(
+    level: str, divisions: Sequence[str], instance: Instance, slopes: dict[int, _Slope]
+) -> Groups:
+    keys = [
+        (tier, cut_to(code, level))
+        for tier, code in zip(instance.tier.tolist(), divisions, strict=True)
+    ]
+    rows = {key: row for row, key in enumerate(sorted(set(keys)))}
+    of_need = np.array([rows[key] for key in keys], dtype=np.int64)
+    asked = np.zeros(len(rows), dtype=np.int64)
+    np.add.at(asked, of_need, instance.required)
+    start, width, bonus = [0], [], []
+    for (tier, _), units in zip(rows, asked.tolist(), strict=True):
+        for units_wide, points in slopes[tier].segments(units):
+            width.append(units_wide)
+            bonus.append(points)
+        start.append(len(width))
+    return Groups(
+        of_need=of_need,
+        start=np.array(start, dtype=np.int64),
+        width=np.array(width, dtype=np.int64),
+        bonus=np.array(bonus, dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True)
+class _Slope:
+    """The bonus of a unit as a function of the rate, for one tier of one instance.
+
+    even      the rate all would have if what earlier tiers leave were shared evenly
+    weight    mean weight of one unit; greatest: the greatest of any
+    """
+
+    terms: FairnessTerms
+    even: float
+    weight: int
+    greatest: int
+
+    @staticmethod
+    def of(terms: FairnessTerms, instance: Instance, tier: int) -> _Slope:
+        now = instance.tier == tier
+        asked = int(instance.required[now].sum())
+        earlier = int(instance.required[instance.tier < tier].sum())
+        left = max(0, int(instance.limit.sum()) - earlier)
+        values = instance.value[now[instance.need]]
+        mean = int(values.sum()) // len(values) if len(values) else 0
+        return _Slope(
+            terms=terms,
+            even=min(1.0, max(0.05, left / asked)),
+            weight=max(1, mean * instance.scale * int(now.sum()) // asked),
+            greatest=max(1, int(instance.weights().max(initial=0))),
+        )
+
+    def segments(self, asked: int) -> Iterator[tuple[int, int]]:
+        """(width, bonus), falling, of a division that asks for so many units."""
+        last = 0
+        for rate in self._breaks():
+            # The floor is reached, and the cap not passed, when a unit straddles either.
+            end = -(-rate * asked // PERMILLE)
+            if end > last:
+                bonus = self._curve((last + end) / (2 * asked)) + self._border(last, asked)
+                yield end - last, bonus
+                last = end
+
+    def _breaks(self) -> list[int]:
+        """Rates in thousandths, ends of segments, the last 1000; finest around the even rate."""
+        terms = self.terms
+        around = round(self.even * PERMILLE)
+        low, high = around // 2, min(PERMILLE, around * 3 // 2)
+        parts = max(1, terms.segments - 2) if self._is_curved else 0
+        breaks = {low + (high - low) * part // parts for part in range(parts + 1) if parts}
+        breaks |= {terms.floor_permille, terms.cap_permille, PERMILLE}
+        return sorted(breaks)
+
+    @property
+    def _is_curved(self) -> bool:
+        return self.terms.curve != "utilitarian"
+
+    def _curve(self, rate: float) -> int:
+        if not self._is_curved:
+            return 0
+        terms = self.terms
+        alpha = 1.0 if terms.curve == "proportional" else terms.alpha_permille / PERMILLE
+        steepness = (self.even / max(rate, LOWEST_SHARE * self.even)) ** alpha - 1
+        # Rounded to millionths, so that a last bit of pow() makes no difference.
+        bonus: int = round(steepness * PPM) * self.weight * terms.strength_permille
+        bonus //= PPM * PERMILLE
+        most = CURVE_WEIGHTS_MAX * self.greatest
+        return max(-most, min(most, bonus))
+
+    def _border(self, had: int, asked: int) -> int:
+        if had * PERMILLE < self.terms.floor_permille * asked:
+            return FLOOR_WEIGHTS * self.greatest
+        if had * PERMILLE >= self.terms.cap_permille * asked:
+            return -FLOOR_WEIGHTS * self.greatest
+        return 0
+
+
+# ----------------------------------------------------------------- diversity
+
+
+def line_steps(
+    terms: DiversityTerms, organizations: Sequence[object], instance: Instance
+) -> Steps | None:
+    """What giving ever more costs each line; None when the terms change nothing.
+
+    organizations (m,) whose line it is: anything that can be compared for equality
+
+    The ladder is the organization's: what counts is its share of the class's supply (or of what is
+    asked, when that is less). Its lines climb it side by side, each in proportion to its own
+    quantity, so that the tenth identical parcel of one organization comes after the first of
+    another, and a small organization pays nothing.
+    """
+    whole = min(int(instance.limit.sum()), int(instance.required.sum()))
+    if not terms.points_max or terms.free_permille >= PERMILLE or not whole:
+        return None
+    owned: defaultdict[object, int] = defaultdict(int)
+    for organization, units in zip(organizations, instance.available.tolist(), strict=True):
+        owned[organization] += units
+    point = instance.scale * len(instance.required) // int(instance.required.sum())
+    rungs = [
+        (
+            terms.free_permille + (PERMILLE - terms.free_permille) * step // terms.steps,
+            max(1, point * terms.points_max * step // terms.steps) if step else 0,
+        )
+        for step in range(terms.steps + 1)
+    ]
+    start, width, cost = [0], [], []
+    for organization, units in zip(organizations, instance.available.tolist(), strict=True):
+        last = 0
+        for place, (share, points) in enumerate(rungs):
+            # Units of this line when the organization's share is reached, were all its lines equal.
+            end = share * whole * units // (PERMILLE * owned[organization])
+            end = units if place == terms.steps else min(end, units)
+            if end > last:
+                width.append(end - last)
+                cost.append(points)
+                last = end
+        start.append(len(width))
+    return Steps(
+        start=np.array(start, dtype=np.int64),
+        width=np.array(width, dtype=np.int64),
+        cost=np.array(cost, dtype=np.int64),
+    )
