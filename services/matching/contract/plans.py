@@ -27,7 +27,15 @@ OutcomeCode = Literal[
     "kept_back",
 ]
 KeptBy = Literal[
-    "more_urgent", "better_matches", "fairness", "smallest_lot", "unsplittable", "kept_back"
+    "more_urgent",
+    "better_matches",
+    "others_served",
+    "fairness",
+    "diversity",
+    "smallest_lot",
+    "unsplittable",
+    "kept_back",
+    "gap",
 ]
 
 
@@ -35,8 +43,11 @@ class FeatureRead(ReadBody):
     """How one feature counted towards the fit; the points of all features sum to the fit."""
 
     feature: str
-    value_permille: int
+    name_zh: str
+    name_en: str
+    value_permille: int | None = Field(description="None when nothing is known of it.")
     points: int
+    points_max: int
     text_zh: str
     text_en: str
 
@@ -55,34 +66,28 @@ class TakenRead(ReadBody):
     """What needs of one urgency were given."""
 
     urgency: Urgency
-    needs: int
+    allocations: int
     quantity: int
 
 
 class RunnerUpRead(ReadBody):
-    """The next best line among those the need was compared with.
-
-    by  points of value by which the proposed line is better
-    """
+    """The next best line among those the need was compared with."""
 
     line_id: UUID
-    by: int
+    by: int = Field(description="Points of value by which the proposed line is better.")
 
 
 class BetterRead(ReadBody):
-    """The best line the need did not get (enough of), and what kept the need from it.
-
-    by           points of value by which it would have been better
-    taken        who took that line's quantities, the most urgent first
-    price_ppm    what a share of this need met from that line would have cost others, in
-                 millionths of value at the round's prices
-    """
+    """The best line the need did not get (enough of), and what kept it from the need."""
 
     line_id: UUID
-    by: int
+    by: int = Field(description="Points of value by which it would have been better.")
     kept_by: KeptBy
-    taken: list[TakenRead]
-    price_ppm: int
+    taken: list[TakenRead] = Field(description="Who took its quantities, most urgent first.")
+    price_permille: int = Field(
+        description="What the whole need from that line would have cost others, in points of value"
+        " at the round's prices."
+    )
 
 
 class ExplanationRead(ReadBody):
@@ -104,7 +109,7 @@ class ExplanationRead(ReadBody):
 class FailedCondition(ReadBody):
     """Lines that serve the division but may not serve the need, by the first condition failed."""
 
-    condition: Literal["unit", "applicant_kind", "household_class", "validity", "lot", "used_up"]
+    condition: Literal["unit", "applicant_kind", "household_class", "lot", "used_up", "validity"]
     lines: int
 
 
@@ -120,6 +125,7 @@ class OutcomeRead(ReadBody):
 
     need_id: UUID
     code: OutcomeCode
+    need_title: str
     item_class: str
     unit: str
     urgency: Urgency
@@ -136,10 +142,11 @@ class OutcomeRead(ReadBody):
 
 
 class TierRead(ReadBody):
-    """One urgency. Quantities of different units are never added: needs are counted, and `rate`
-    is the mean share of a need that is met.
+    """One urgency. Quantities of different units are never added: needs are counted.
 
-    asked, most, served  sums over item classes of base units; only their equality means anything
+    rate_permille        mean share of a need that is met
+    asked, most, served  sums over item classes of base units; only their equality means anything:
+                         `most` is the maximum flow beside the earlier tiers' amounts
     gap_ppm              certified: welfare is below the optimum by no more than this
     """
 
@@ -152,43 +159,57 @@ class TierRead(ReadBody):
     asked: int
     most: int
     served: int
-    welfare: int
-    bound: int
     gap_ppm: int
 
 
 class DivisionRate(ReadBody):
+    """How well one division's needs are served; rate_ppm = mean share of a need that is met."""
+
     division_code: str
     name_zh: str
     name_en: str
     needs: int
-    rate_permille: int
+    met: int
+    rate_ppm: int
 
 
 class FairnessFigures(ReadBody):
-    """Service rates of the divisions of one level: mean share of a need that is met."""
+    """The divisions of one level, each counting as one."""
 
     gini_ppm: int
     lowest: DivisionRate | None
     highest: DivisionRate | None
 
 
+class DivisionChange(ReadBody):
+    division_code: str
+    name_zh: str
+    name_en: str
+    needs: int
+    before_ppm: int
+    after_ppm: int
+
+
 class FairnessLevel(ReadBody):
-    """One level of the division tree before (welfare alone) and after (with the policy's curve)."""
+    """One level of the division tree before (welfare alone) and after (with the policy's fairness).
+
+    table   a row for each division, the worst served before first; of very many the worst 400
+    """
 
     level: str
     divisions: int
     before: FairnessFigures
     after: FairnessFigures
+    table: list[DivisionChange]
 
 
-class SetAsideRead(ReadBody):
+class CodeCount(ReadBody):
     code: str
     needs: int
 
 
 class SampleRead(ReadBody):
-    """A proposal picked by a fixed rule, explained."""
+    """A proposal picked by lot, explained."""
 
     need_id: UUID
     line_id: UUID
@@ -198,6 +219,7 @@ class SampleRead(ReadBody):
     urgency: Urgency
     division_code: str
     quantity: int
+    lacking: int
     unit: str
     explanation: ExplanationRead
 
@@ -205,28 +227,32 @@ class SampleRead(ReadBody):
 class OverviewRead(ReadBody):
     """A round as a coordinator reads it before approving.
 
-    price_of_fairness_ppm  welfare given up for fairness, of the welfare without it
-    kept_back              placements only: needs not placed so that later, more urgent ones can be
+    welfare                 sum of value x share of the need met, in millionths; without bonuses
+    price_of_fairness_ppm   welfare given up for fairness, of the welfare without it
+    kept_back               placements: needs not placed so that later, more urgent ones can be
     """
 
     kind: Literal["round", "dry_run", "placement"]
-    proposals: int
     needs: int
-    needs_met: int
     lines: int
+    proposals: int
+    needs_met: int
     lines_used: int
     tiers: list[TierRead]
     welfare: int
-    welfare_bound: int
-    gap_ppm: int
-    candidates_cut: int
-    lot_repairs: int
     welfare_without_lots: int
-    set_aside: list[SetAsideRead]
-    outcomes: list[SetAsideRead]
-    fairness: list[FairnessLevel]
+    welfare_without_fairness: int
     price_of_fairness_ppm: int
+    gap_ppm: int
+    methods: dict[str, int] = Field(description="Item classes by the method that solved them.")
+    pairs: int = Field(description="Pairs of needs and lines compared.")
+    candidates_cut: int = Field(description="Needs that had more candidates than the policy reads.")
+    lot_repairs: int
     kept_back: int
+    set_aside: list[CodeCount]
+    outcomes: list[CodeCount]
+    fairness: list[FairnessLevel]
     samples: list[SampleRead]
+    unmet_samples: list[OutcomeRead]
     text_zh: str
     text_en: str
