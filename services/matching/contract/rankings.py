@@ -46,7 +46,6 @@ class FiguresRead(ReadBody):
     needs: int
     accepted: int
     declined: int
-    organizations: int
     folds: int
     ndcg_at_10: MetricRead | None = Field(
         description="Over needs with something accepted and something declined; None without any."
