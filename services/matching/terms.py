@@ -28,8 +28,8 @@ def need_terms(row: Any, remaining: int, aided_at: datetime | None = None) -> Ne
     )
 
 
-def line_terms(row: Any, available: int, accepted: int = 0, declined: int = 0) -> LineTerms:
-    """`row` is a LineView, or a row of its columns; the rest as `LineTerms` says."""
+def line_terms(row: Any, available: int) -> LineTerms:
+    """`row` is a LineView, or a row of its columns."""
     return LineTerms(
         line_id=row.line_id,
         offer_id=row.offer_id,
@@ -47,6 +47,4 @@ def line_terms(row: Any, available: int, accepted: int = 0, declined: int = 0) -
         household_classes=tuple(row.household_classes),
         valid_from=row.valid_from,
         valid_until=row.valid_until,
-        accepted=accepted,
-        declined=declined,
     )

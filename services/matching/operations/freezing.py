@@ -14,6 +14,7 @@ from services.matching.domain import LineTerms, NeedTerms, RoundKind
 from services.matching.index import code_range
 from services.matching.planning import Snapshot
 from services.matching.policies import Policy
+from services.matching.queries.rankings import acceptance_facts, active_scorecard
 from services.matching.tables import Allocation, LineView, NeedView, Round, RoundPrice
 from services.matching.terms import line_terms, need_terms
 from shared import db
@@ -44,7 +45,8 @@ async def freeze(session: AsyncSession, wanted: Wanted, at: datetime) -> Snapsho
     await db.lock(session, "consumer needs")
     await db.lock(session, "consumer donors")
     needs = await _needs(session, wanted, at)
-    lines = await _lines(session, {need.item_class for need in needs}, at)
+    item_classes = {need.item_class for need in needs}
+    lines = await _lines(session, item_classes, at)
     return Snapshot(
         taken_at=at,
         division_code=wanted.division_code,
@@ -55,6 +57,8 @@ async def freeze(session: AsyncSession, wanted: Wanted, at: datetime) -> Snapsho
         lines=tuple(lines),
         set_aside={},
         kind=wanted.kind.value,
+        card=await active_scorecard(session),
+        acceptance=await acceptance_facts(session, at, item_classes),
         start_prices=dict(wanted.prices),
     )
 
