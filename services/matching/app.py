@@ -12,7 +12,9 @@ from services.matching.policies import policies
 from services.matching.retrieval import Retrieval
 from services.matching.routes.allocations import router as allocations_router
 from services.matching.routes.matches import router as matches_router
+from services.matching.routes.rankings import router as rankings_router
 from services.matching.routes.rounds import router as rounds_router
+from services.matching.trainer import train_rankings
 from services.matching.worker import Drive, compute_rounds
 from shared.client import Client
 from shared.events import Consumer, feed_router
@@ -48,7 +50,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = create_service(
         "matching",
         settings,
-        [matches_router, rounds_router, allocations_router, feed_router("matching")],
+        [
+            matches_router,
+            rounds_router,
+            rankings_router,
+            allocations_router,
+            feed_router("matching"),
+        ],
         description=DESCRIPTION,
         consumers=[
             Consumer(source="needs", client=needs, apply=following.apply_needs),
@@ -56,7 +64,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Consumer(source="audit", client=audit, apply=following.apply_audit, path="/appended"),
         ],
         clocks=[Clock("due", settings.due_every_s, fall_due)],
-        tasks=[Task("rounds", compute_rounds), Task("driver", Drive(donors, needs).run)],
+        tasks=[
+            Task("rounds", compute_rounds),
+            Task("rankings", train_rankings),
+            Task("driver", Drive(donors, needs).run),
+        ],
         clients=[needs, donors, audit],
     )
     # It tells at every start which processor features it looked for.

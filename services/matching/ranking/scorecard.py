@@ -10,6 +10,8 @@ doi:10.1145/2339530.2339556.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -125,6 +127,13 @@ class Scorecard(Body):
         """Return (e,) thousandths: how likely both sides accept a pair of this fit."""
         steps = np.arange(0, PERMILLE + 1, PERMILLE // 10, dtype=np.int64)
         return _interpolate(steps, np.array(self.chance, dtype=np.int64), fit)
+
+    def sha256(self) -> str:
+        """Over the card as JSON with sorted keys and no spaces."""
+        plain = json.dumps(
+            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
+        return hashlib.sha256(plain.encode()).hexdigest()
 
     def most(self, code: str) -> int:
         """The most points the feature can give."""
