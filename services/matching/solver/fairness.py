@@ -74,10 +74,15 @@ class FairnessTerms:
 
     @property
     def is_neutral(self) -> bool:
-        curved = self.curve != "utilitarian" and self.strength_permille and self.alpha_permille
-        return not self.levels or not (
-            curved or self.floor_permille or self.cap_permille < PERMILLE
-        )
+        bent = self.floor_permille or self.cap_permille < PERMILLE
+        return not self.levels or not (bent or (self.alpha and self.strength_permille))
+
+    @property
+    def alpha(self) -> float:
+        """0 of a straight line."""
+        return {"utilitarian": 0.0, "proportional": 1.0, "alpha": self.alpha_permille / PERMILLE}[
+            self.curve
+        ]
 
 
 @dataclass(frozen=True)
@@ -324,23 +329,16 @@ class _Slope:
         terms = self.terms
         around = round(self.even * PERMILLE)
         low, high = around // 2, min(PERMILLE, around * 3 // 2)
-        parts = max(1, terms.segments - 2) if self._is_curved else 0
+        parts = max(1, terms.segments - 2) if terms.alpha else 0
         breaks = {low + (high - low) * part // parts for part in range(parts + 1) if parts}
         breaks |= {terms.floor_permille, terms.cap_permille, PERMILLE}
         return sorted(breaks)
 
-    @property
-    def _is_curved(self) -> bool:
-        return self.terms.curve != "utilitarian"
-
     def _curve(self, rate: float) -> int:
-        if not self._is_curved:
-            return 0
-        terms = self.terms
-        alpha = 1.0 if terms.curve == "proportional" else terms.alpha_permille / PERMILLE
-        steepness = (self.even / max(rate, LOWEST_SHARE * self.even)) ** alpha - 1
+        shortfall = self.even / max(rate, LOWEST_SHARE * self.even)
+        steepness = shortfall**self.terms.alpha - 1
         # Rounded to millionths, so that a last bit of pow() makes no difference.
-        bonus: int = round(steepness * PPM) * self.weight * terms.strength_permille
+        bonus: int = round(steepness * PPM) * self.weight * self.terms.strength_permille
         bonus //= PPM * PERMILLE
         most = CURVE_WEIGHTS_MAX * self.greatest
         return max(-most, min(most, bonus))

@@ -61,7 +61,7 @@ class Board(NamedTuple):
 
     Changed by moves: at (n,) the edge each need stands on or -1; used (m,), served (groups,) units;
     toll (m,) points for a line's last unit; gain, loss (groups,) for a group's next unit, and for
-    its last.
+    its last; stale (m,) lines one of whose needs moved since they were improved.
     """
 
     quantity: IntArray
@@ -84,6 +84,7 @@ class Board(NamedTuple):
     toll: FloatArray
     gain: FloatArray
     loss: FloatArray
+    stale: BoolArray
 
 
 @compiled
@@ -146,6 +147,8 @@ def move(board: Board, need: int, edge: int, theta: float) -> float:
                 board.served[row] = before + more
                 _mark(board, row)
     board.at[need] = edge
+    for other in range(board.first[need], board.first[need + 1]):
+        board.stale[board.line[other]] = True
     return change
 
 
@@ -296,6 +299,7 @@ def knapsack(gains: FloatArray, sizes: IntArray, room: int, cells_max: int) -> B
 def sweep(board: Board, theta: float, cells_max: int, passes_max: int) -> int:
     """Improve line after line until nothing is gained any more; how many lines changed."""
     refresh(board)
+    board.stale[:] = True
     longest = 1
     for line in range(len(board.limit)):
         longest = max(longest, board.line_first[line + 1] - board.line_first[line])
@@ -310,6 +314,9 @@ def sweep(board: Board, theta: float, cells_max: int, passes_max: int) -> int:
     for _ in range(passes_max):
         changed = 0
         for line in range(len(board.limit)):
+            if not board.stale[line]:
+                continue
+            board.stale[line] = False
             if improve_line(board, line, theta, cells_max, scratch):
                 changed += 1
         changes += changed

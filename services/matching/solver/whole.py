@@ -33,7 +33,6 @@ from services.matching.solver.certificate import (
     group_amounts,
     welfare,
 )
-from services.matching.solver.solve import objective
 from services.matching.solver.instance import (
     BoolArray,
     Groups,
@@ -44,6 +43,7 @@ from services.matching.solver.instance import (
     Stopped,
     Tier,
 )
+from services.matching.solver.solve import objective
 
 # Thousandths of its price that room keeps while lines are improved, pass after pass. Found on
 # synthetic classes of 1..5 units a need: fewer steps lose a tenth of a percent.
@@ -223,6 +223,7 @@ def _board(instance: Instance, edges: IntArray, solution: Solution) -> placing.B
         toll=np.zeros(lines),
         gain=np.zeros(first),
         loss=np.zeros(first),
+        stale=np.ones(lines, dtype=np.bool_),
     )
 
 
