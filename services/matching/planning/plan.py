@@ -24,6 +24,7 @@ from services.matching.policies import Policy
 from services.matching.solver import fairness
 from services.matching.solver.instance import Instance, Method, Stopped, rescaled
 from services.matching.solver.solve import objective, solve
+from services.matching.solver.whole import make_whole
 
 # Prices are kept in these parts of a point (thousandth of a need) per base unit, so that they
 # mean the same whatever the scale of the instance they come from.
@@ -193,7 +194,7 @@ def attempt(
         gap_ppm=policy.solver.gap_ppm,
         stop=stop,
     )
-    return Attempt(active, rows, chosen, instance, solution)
+    return Attempt(active, rows, chosen, instance, make_whole(instance, solution, stop))
 
 
 def with_terms(

@@ -1,8 +1,8 @@
 """Explanations, reasons and overviews as a person reads them: names, and one sentence each in
 Chinese and English, made from the stored numbers and codes; pure.
 
-Quantities come with their unit in the largest form that stays whole (20,000 元 is 2 万元 in Chinese;
-5,000 grams are 5 kilograms in both).
+Quantities come with their unit in the largest form that stays whole: 5,000 grams are 5 kilograms,
+20,000 元 are 2 万元 in Chinese.
 """
 
 from __future__ import annotations
