@@ -34,7 +34,8 @@ REFUSED_RETRY_S = 2.0
 CHECKED_WAIT_S_MAX = 20.0  # below the statements' and the transaction's own timeouts
 
 _LEAVES = text("SELECT index, leaf FROM entry WHERE index >= :lo AND index < :hi ORDER BY index")
-_INDEX_MAX = text("SELECT max(index) FROM entry")
+# One statement, so that both are of one moment: others go on appending.
+_EDGE = text("SELECT size, (SELECT max(index) FROM entry) AS index_max FROM head")
 _PUBLISH = text(
     "INSERT INTO checkpoint (size, root, note, at) VALUES (:size, :root, :note, :at)"
     " ON CONFLICT (size) DO NOTHING"
@@ -185,9 +186,9 @@ class Publisher:
                     f"The first {last.size} entries are not those that were signed: verify."
                 )
         # The right edge: the head must be what the stored rows add up to, with none beyond.
-        index_max = await session.scalar(_INDEX_MAX)
-        if (-1 if index_max is None else index_max) != head.size - 1:
-            raise LogRefused(f"The head says {head.size} entries; the last index is {index_max}.")
+        size, index_max = (await session.execute(_EDGE)).one()
+        if (-1 if index_max is None else index_max) != size - 1:
+            raise LogRefused(f"The head says {size} entries; the last index is {index_max}.")
         if await hashes.frontier_at(session, head.size) != head:
             raise LogRefused("The stored head is not that of the stored entries.")
         await self._complete_leaves(session, last_frontier.size)

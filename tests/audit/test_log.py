@@ -182,6 +182,16 @@ async def test_many_appenders_at_once_make_one_contiguous_log(running):
     assert (await running.verify())[0] == 0
 
 
+async def test_what_is_appended_while_the_log_is_checked_does_not_make_it_refuse(running):
+    await running.fill(10)
+    log = running.app.state.log
+    async with running.app.state.sessions() as session:
+        head = await operations.head(session)
+        await running.take_in("matching", events("matching", 1, 5))
+        signed, _ = log._state.signed(log._signer.key)
+        assert (await log._check(session, head, signed)).size == signed.size
+
+
 async def test_two_replicas_taking_in_the_same_feed_append_each_event_once(start):
     async with start() as one, start() as other:
         batches = [events("needs", begin, 5) for begin in range(1, 101, 5)]
