@@ -206,7 +206,7 @@ def _best_value(instance, amount):
         ),
     )
     assert found.status == 0
-    return -found.fun
+    return -float(found.fun or 0)
 
 
 @settings(deadline=None, max_examples=60)
