@@ -1,155 +1,335 @@
-"""The live index: follows the read models and answers which lines and needs are alike.
+"""The live index: follows the read models, and answers from memory what is alike.
 
-Nothing of it is stored. The read models are the truth, rows carry the number of the event that
-changed them last, and the index reads what is newer than it has seen: from zero after a start, so
-that a lost index is the ordinary case and no file can be stale or damaged. (A million lines would
-take half a minute; then vectors are worth keeping, by text and ENCODER_VERSION.)
+The read models are the truth; their rows carry the number of the event that changed them last,
+and the index reads what is newer than it has seen, as soon as a feed was applied and now and then
+besides, for there may be other processes. A stored file spares encoding everything after a start;
+what it holds is compared with the read models row by row (`index.stored`).
 """
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import Sequence
-from typing import TypeVar
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from sys import intern
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
+import numpy as np
+from sqlalchemy import Text, cast, func, literal_column, select
 
-from services.matching.index import Hit, LineEntry, NeedIndex, OfferIndex
-from services.matching.planning import need_text
+from services.matching.domain import LineTerms, NeedTerms
+from services.matching.index import (
+    Document,
+    LineEntry,
+    NeedEntry,
+    NeedIndex,
+    OfferIndex,
+    WordIndex,
+)
+from services.matching.queries.rankings import acceptance_facts, active_scorecard
+from services.matching.ranking.memory import AcceptanceFacts
+from services.matching.ranking.scorecard import Scorecard, reasoned
 from services.matching.tables import LineView, NeedView
+from services.matching.terms import line_terms, need_terms
 from services.matching.text import encoder
+from shared.db import now
+from shared.vocabulary.codes import Category, Urgency
+from shared.vocabulary.item_classes import item_classes
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from numpy.typing import NDArray
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+log = logging.getLogger(__name__)
+
+# Rows read, encoded and entered at once: no reader waits longer than for these.
 ROWS_A_READ = 5_000
-Row = TypeVar("Row", LineView, NeedView)
+# For what other processes apply, and what this one's clients switch on.
+POLL_S = 0.5
+# What organizations accepted before is counted anew after so long.
+FACTS_AGE_MAX = timedelta(seconds=30)
+
+# The facets of documents, in this order; a code that is none (yet) is -1.
+CATEGORIES = {str(code): place for place, code in enumerate(Category)}
+CLASSES = {code: place for place, code in enumerate(item_classes())}
+URGENCIES = {str(code): place for place, code in enumerate(Urgency)}
+
+
+@dataclass(frozen=True, slots=True)
+class LineDoc:
+    """An open line that has something left, and what is shown of it besides.
+
+    row_hash   of the row of the read model it was made from, as PostgreSQL computes it
+    """
+
+    terms: LineTerms
+    category: str
+    organization_name: str
+    row_hash: int
+
+    @property
+    def id(self) -> UUID:
+        return self.terms.line_id
+
+    @property
+    def text(self) -> str:
+        return text_of(self.terms)
+
+    @property
+    def address(self) -> tuple[object, ...]:
+        """Where it stands in the index: with another, vector and lists must be made anew."""
+        return (self.terms.item_class, self.terms.served_division_codes, self.text, self.category)
+
+    def document(self) -> Document:
+        codes = tuple(int(code) for code in self.terms.served_division_codes)
+        return Document(self.id, self.text, _facets(self, None), codes)
+
+    def entry(self) -> LineEntry:
+        line = self.terms
+        return LineEntry(
+            line_id=line.line_id,
+            item_class=line.item_class,
+            divisions=line.served_division_codes,
+            unit=line.unit,
+            available=line.available,
+            lot=line.lot,
+            valid_from=line.valid_from,
+            valid_until=line.valid_until,
+            applicant_kinds=line.applicant_kinds,
+            household_classes=line.household_classes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NeedDoc:
+    """A published need that lacks something, and what is shown of it besides."""
+
+    terms: NeedTerms
+    category: str
+    expires_at: datetime
+    row_hash: int
+
+    @property
+    def id(self) -> UUID:
+        return self.terms.need_id
+
+    @property
+    def text(self) -> str:
+        return text_of(self.terms)
+
+    @property
+    def address(self) -> tuple[object, ...]:
+        need = self.terms
+        return (need.item_class, need.division_code, self.text, self.category, need.urgency)
+
+    def document(self) -> Document:
+        facets = _facets(self, self.terms.urgency)
+        return Document(self.id, self.text, facets, (int(self.terms.division_code),))
+
+    def entry(self) -> NeedEntry:
+        need = self.terms
+        return NeedEntry(
+            need_id=need.need_id,
+            item_class=need.item_class,
+            division=need.division_code,
+            unit=need.unit,
+            remaining=need.remaining,
+            applicant_kind=need.applicant_kind,
+            household_class=need.household_class,
+            urgency=need.urgency,
+            expires_at=self.expires_at,
+        )
+
+
+def text_of(one: NeedTerms | LineTerms) -> str:
+    """What is compared of a need or line, as rounds do."""
+    return f"{one.title} {one.item} {one.specification or ''}"
+
+
+def _facets(doc: LineDoc | NeedDoc, urgency: str | None) -> tuple[int, int, int]:
+    return (
+        CATEGORIES.get(doc.category, -1),
+        CLASSES.get(doc.terms.item_class, -1),
+        URGENCIES.get(urgency or "", -1),
+    )
+
+
+Doc = TypeVar("Doc", LineDoc, NeedDoc)
+Index = TypeVar("Index", OfferIndex, NeedIndex)
+
+
+class Shelf(Generic[Doc, Index]):
+    """One side in memory: documents by id, and both indexes of them. One thread changes it.
+
+    seq   number of the newest event it has read the effects of
+    """
+
+    def __init__(self, index: Index) -> None:
+        self.docs: dict[UUID, Doc] = {}
+        self.index: Index = index
+        self.words = WordIndex(facets=3)
+        self.seq = 0
+
+    def change(self, gone: Iterable[UUID], docs: Sequence[Doc]) -> None:
+        """Take out what is gone; insert or replace the documents."""
+        gone = [key for key in gone if key in self.docs]
+        moved: list[Any] = []
+        kept: list[Any] = []
+        for doc in {doc.id: doc for doc in docs}.values():
+            known = self.docs.get(doc.id)
+            same = known is not None and known.address == doc.address
+            (kept if same else moved).append(doc)
+        self.index.remove(gone)
+        self.words.remove(gone)
+        for key in gone:
+            del self.docs[key]
+        # Before the indexes lead to them.
+        self.docs.update((doc.id, doc) for doc in (*kept, *moved))
+        if kept:
+            self.index.set_facts([doc.entry() for doc in kept])
+        if moved:
+            vectors = encoder.encode([doc.text for doc in moved])
+            self.enter(moved, vectors)
+
+    def enter(self, docs: Sequence[Doc], vectors: NDArray[np.float32]) -> None:
+        entries: list[Any] = [doc.entry() for doc in docs]
+        self.index.put(entries, vectors)
+        self.words.put([doc.document() for doc in docs])
 
 
 class Retrieval:
-    """One per process."""
+    """One per process.
+
+    card    the ranking in force
+    facts   what organizations accepted and declined before
+    """
 
     def __init__(self) -> None:
-        self._lines = OfferIndex(encoder.DIMENSION)
-        self._needs = NeedIndex(encoder.DIMENSION)
-        self._lines_seq = self._needs_seq = 0
-        # What an entry was made of: a change of quantity alone encodes nothing again.
-        self._line_keys: dict[UUID, tuple[object, ...]] = {}
-        self._need_keys: dict[UUID, tuple[object, ...]] = {}
-        self._refreshing = asyncio.Lock()
+        self.lines: Shelf[LineDoc, OfferIndex] = Shelf(OfferIndex(encoder.DIMENSION))
+        self.needs: Shelf[NeedDoc, NeedIndex] = Shelf(NeedIndex(encoder.DIMENSION))
+        self.lines_of_offer: dict[UUID, set[UUID]] = {}
+        self.card: Scorecard = reasoned()
+        self.facts = AcceptanceFacts()
+        self._facts_at = datetime.min.replace(tzinfo=UTC)
+        # How often something was applied, and how many of these times have been read.
+        self._applied, self._read = 1, 0
+        self._news = asyncio.Event()
+        self._reading = asyncio.Lock()
 
-    async def offers_for(self, session: AsyncSession, need: NeedView, k: int) -> list[Hit]:
-        """Lines of the need's class that serve its division, the likest first."""
-        await self._refresh(session)
-        text = need_text(need.title, need.item, need.specification)
+    def mark_stale(self, *_: object) -> None:
+        """A feed was applied: what is asked next is answered from what it says."""
+        self._applied += 1
+        self._news.set()
 
-        def search() -> list[Hit]:
-            vectors = encoder.encode([text])
-            return self._lines.search([need.item_class], [need.division_code], vectors, k)[0]
+    async def refresh(self, session: AsyncSession) -> None:
+        """Read what is new, unless nothing is."""
+        applied = self._applied
+        if self._read < applied:
+            async with self._reading:
+                if self._read < applied:  # nobody has read it while we waited
+                    await self._read_all(session)
 
-        return await asyncio.to_thread(search)
+    async def read(self, session: AsyncSession) -> None:
+        """Read what is new, also what other processes have applied."""
+        async with self._reading:
+            await self._read_all(session)
 
-    async def needs_for(self, session: AsyncSession, line: LineView, k: int) -> list[Hit]:
-        """Needs of the line's class in all it serves, the likest first."""
-        await self._refresh(session)
-        text = need_text(line.title, line.item, line.specification)
+    async def _read_all(self, session: AsyncSession) -> None:
+        applied = self._applied
+        await self._read_ranking(session)
+        for shelf, view, doc_of, alive in self._sides():
+            await self._read_side(session, shelf, view, doc_of, alive)
+        self._read = applied
 
-        def search() -> list[Hit]:
-            vector = encoder.encode([text])[0]
-            return self._needs.search(line.item_class, line.served_division_codes, vector, k)
+    async def follow(self, app: FastAPI) -> None:
+        """Keep up for ever, so that nobody who asks has to wait for more than the last moment."""
+        # The first encoding imports scikit-learn, which takes seconds: before the first who waits.
+        await asyncio.to_thread(encoder.encode, ["."])
+        while True:
+            self._news.clear()
+            async with app.state.reading_sessions() as session:
+                await self.read(session)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), POLL_S)
 
-        return await asyncio.to_thread(search)
-
-    @property
-    def lines(self) -> int:
-        return len(self._lines)
-
-    async def _refresh(self, session: AsyncSession) -> None:
-        async with self._refreshing:
-            while await self._read_lines(session):
-                pass
-            while await self._read_needs(session):
-                pass
-
-    async def _read_lines(self, session: AsyncSession) -> bool:
-        rows = await _newer(session, LineView, self._lines_seq)
-        if not rows:
-            return False
-        gone = [r.line_id for r in rows if r.state != "open" or r.available <= 0]
-        keys = {
-            r.line_id: (r.item_class, tuple(r.served_division_codes), _text(r))
-            for r in rows
-            if r.state == "open" and r.available > 0
-        }
-        new = [
-            r
-            for r in rows
-            if r.line_id in keys and self._line_keys.get(r.line_id) != keys[r.line_id]
-        ]
-
-        def change() -> None:
-            self._lines.remove(gone)
-            self._lines.put(
-                [LineEntry(r.line_id, r.item_class, tuple(r.served_division_codes)) for r in new],
-                encoder.encode([_text(r) for r in new]),
-            )
-
-        for line_id in gone:
-            self._line_keys.pop(line_id, None)
-        await asyncio.to_thread(change)
-        self._line_keys.update(keys)
-        self._lines_seq = rows[-1].changed_seq
-        return len(rows) >= ROWS_A_READ
-
-    async def _read_needs(self, session: AsyncSession) -> bool:
-        rows = await _newer(session, NeedView, self._needs_seq)
-        if not rows:
-            return False
-        gone = [r.need_id for r in rows if r.state != "published" or r.remaining <= 0]
-        keys = {
-            r.need_id: (r.item_class, r.division_code, _text(r))
-            for r in rows
-            if r.state == "published" and r.remaining > 0
-        }
-        new = [
-            r
-            for r in rows
-            if r.need_id in keys and self._need_keys.get(r.need_id) != keys[r.need_id]
-        ]
-
-        def change() -> None:
-            self._needs.remove(gone)
-            self._needs.put(
-                [(r.need_id, r.item_class, r.division_code) for r in new],
-                encoder.encode([_text(r) for r in new]),
-            )
-
-        for need_id in gone:
-            self._need_keys.pop(need_id, None)
-        await asyncio.to_thread(change)
-        self._need_keys.update(keys)
-        self._needs_seq = rows[-1].changed_seq
-        return len(rows) >= ROWS_A_READ
-
-
-def _text(row: LineView | NeedView) -> str:
-    return need_text(row.title, row.item, row.specification)
-
-
-async def _newer(session: AsyncSession, table: type[Row], seq: int) -> Sequence[Row]:
-    """Rows changed after seq, in order; rows of one event are never parted."""
-    first = (
-        await session.scalars(
-            select(table)
-            .where(table.changed_seq > seq)
-            .order_by(table.changed_seq)
-            .limit(ROWS_A_READ)
+    def _sides(self) -> tuple[tuple[Any, Any, Callable[[Any], Any], Callable[[Any], bool]], ...]:
+        return (
+            (self.lines, LineView, line_doc, lambda r: r.state == "open" and r.available > 0),
+            (self.needs, NeedView, need_doc, lambda r: r.state == "published" and r.remaining > 0),
         )
-    ).all()
+
+    async def _read_ranking(self, session: AsyncSession) -> None:
+        self.card = await active_scorecard(session)
+        at = now()
+        if at - self._facts_at > FACTS_AGE_MAX:
+            self.facts = await acceptance_facts(session, at)
+            self._facts_at = at
+
+    async def _read_side(
+        self,
+        session: AsyncSession,
+        shelf: Any,
+        view: Any,
+        doc_of: Callable[[Any], Any],
+        alive: Callable[[Any], bool],
+    ) -> None:
+        newest = await session.scalar(select(func.max(view.changed_seq))) or 0
+        if newest < shelf.seq:
+            # Another past: the database was restored, or the read models are being built again.
+            log.warning("index built anew", extra={"read": shelf.seq, "there": newest})
+            await asyncio.to_thread(self._change, shelf, list(shelf.docs), [])
+            shelf.seq = 0
+        while shelf.seq < newest:
+            rows = await newer(session, view, shelf.seq)
+            if not rows:
+                return
+            docs = [doc_of(row) for row in rows if alive(row)]
+            key = next(iter(view.__table__.primary_key)).name
+            gone = [getattr(row, key) for row in rows if not alive(row)]
+            await asyncio.to_thread(self._change, shelf, gone, docs)
+            shelf.seq = rows[-1].changed_seq
+
+    def _change(self, shelf: Any, gone: Collection[UUID], docs: Sequence[Any]) -> None:
+        if shelf is self.lines:
+            self._note_offers(gone, docs)
+        shelf.change(gone, docs)
+
+    def _note_offers(self, gone: Collection[UUID], docs: Sequence[LineDoc]) -> None:
+        for key in gone:
+            known = self.lines.docs.get(key)
+            if known is not None:
+                self.lines_of_offer.get(known.terms.offer_id, set()).discard(key)
+        for doc in docs:
+            self.lines_of_offer.setdefault(doc.terms.offer_id, set()).add(doc.id)
+
+
+def line_doc(row: Any) -> LineDoc:
+    terms = line_terms(row, row.available)
+    return LineDoc(terms, intern(row.category), row.organization_name, row.row_hash)
+
+
+def need_doc(row: Any) -> NeedDoc:
+    terms = need_terms(row, row.remaining)
+    return NeedDoc(terms, intern(row.category), row.expires_at, row.row_hash)
+
+
+def row_hash(view: type[LineView | NeedView]) -> Any:
+    """PostgreSQL's own hash of a row as text, under the name `row_hash`."""
+    whole = cast(literal_column(view.__tablename__), Text)
+    return func.hashtextextended(whole, 0).label("row_hash")
+
+
+async def newer(session: AsyncSession, view: type[LineView | NeedView], seq: int) -> Sequence[Any]:
+    """Rows changed after seq, in order; rows of one event are never parted."""
+    query = select(view.__table__, row_hash(view)).where(view.changed_seq > seq)
+    ordered = query.order_by(view.changed_seq)
+    first = (await session.execute(ordered.limit(ROWS_A_READ))).all()
     if len(first) < ROWS_A_READ:
         return first
-    last = first[-1].changed_seq
-    return (
-        await session.scalars(
-            select(table)
-            .where(table.changed_seq > seq, table.changed_seq <= last)
-            .order_by(table.changed_seq)
-        )
-    ).all()
+    last: int = first[-1].changed_seq
+    return (await session.execute(ordered.where(view.changed_seq <= last))).all()

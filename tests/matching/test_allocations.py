@@ -240,7 +240,7 @@ async def test_a_lost_index_is_built_again_and_finds_the_same(world):
     await world.caught_up()
     before = await world.get(f"/needs/{need}/offers")
     assert before["data"][0]["offer_id"] == offer["id"]
-    assert {r["feature"] for r in before["data"][0]["reasons"]} >= {"text_similarity", "poverty"}
+    assert {r["feature"] for r in before["data"][0]["reasons"]} >= {"text_fused", "quantity_fit"}
     needs = await world.get(f"/offers/{offer['id']}/needs?limit=50")
     assert need in {n["need_id"] for n in needs["data"]}
     await world.stop("matching")

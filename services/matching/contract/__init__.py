@@ -15,6 +15,13 @@ from services.matching.contract.allocations import (
     SlipBatchResult,
     SlipRead,
 )
+from services.matching.contract.comparison import (
+    Change,
+    ComparedNeed,
+    ComparedRound,
+    ComparisonRead,
+    NeedOutcome,
+)
 from services.matching.contract.events import (
     AllocationAccepted,
     AllocationApproved,
@@ -37,11 +44,21 @@ from services.matching.contract.events import (
     SlipIssued,
 )
 from services.matching.contract.matches import (
+    MatchReason,
+    MatchTerm,
     ReasonRead,
     ScoredNeed,
     ScoredNeeds,
     ScoredOffer,
     ScoredOffers,
+)
+from services.matching.contract.plans import (
+    ExplanationRead,
+    FairnessLevel,
+    OutcomeCode,
+    OutcomeRead,
+    OverviewRead,
+    SampleRead,
 )
 from services.matching.contract.policies import Policy, PolicyList, PolicyRead
 from services.matching.contract.rounds import (
@@ -93,10 +110,22 @@ __all__ = [
     "AllocationReturned",
     "AllocationState",
     "Cancellation",
+    "Change",
+    "ComparedNeed",
+    "ComparedRound",
+    "ComparisonRead",
     "Confirmation",
     "Declination",
+    "ExplanationRead",
+    "FairnessLevel",
     "IssuedSlip",
+    "MatchReason",
+    "MatchTerm",
     "Method",
+    "NeedOutcome",
+    "OutcomeCode",
+    "OutcomeRead",
+    "OverviewRead",
     "Policy",
     "PolicyList",
     "PolicyName",
@@ -117,6 +146,7 @@ __all__ = [
     "RoundStarted",
     "RoundState",
     "RoundTotals",
+    "SampleRead",
     "ScoredNeed",
     "ScoredNeeds",
     "ScoredOffer",

@@ -17,6 +17,7 @@ from services.matching.index.facts import BEGINNING, END, Asks, Offered, microse
 from services.matching.index.lists import LISTS_AT_START, TIE_SPAN, Candidates
 from services.matching.index.needs import NeedEntry, NeedIndex, Wanted
 from services.matching.index.offers import Hit, LineEntry, OfferIndex, id_words
+from services.matching.index.words import Document, WordIndex
 
 # Changes whenever what is stored of the index could mean something else.
 INDEX_VERSION = "ivf-flat-class-division-v2"
@@ -30,6 +31,7 @@ __all__ = [
     "TIE_SPAN",
     "Asks",
     "Candidates",
+    "Document",
     "Hit",
     "LineEntry",
     "NeedEntry",
@@ -37,6 +39,7 @@ __all__ = [
     "OfferIndex",
     "Offered",
     "Wanted",
+    "WordIndex",
     "ancestors_of",
     "code_range",
     "id_words",

@@ -128,13 +128,17 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """What the hard conditions look at, one entry a query (see `domain.may_serve`)."""
+    """What the hard conditions look at, one entry a query (see `domain.may_serve`).
+
+    available_min  what a reader asks of lines besides
+    """
 
     units: Sequence[str]
     remaining: NDArray[np.int64]
     applicant_kinds: Sequence[str]
     household_classes: Sequence[str | None]
     at: datetime
+    available_min: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,12 +252,12 @@ class OfferIndex:
         kinds = self._kinds.bits(asks.applicant_kinds)
         classes = self._classes.bits(asks.household_classes)
         remaining = np.asarray(asks.remaining, dtype=np.int64)
-        facts, at = self.rows, microseconds(asks.at)
+        facts, at, least = self.rows, microseconds(asks.at), max(1, asks.available_min)
 
         def accept(rows: NDArray[np.int64], queries: NDArray[np.int64]) -> NDArray[np.bool_]:
             kinds_of, classes_of = facts["kinds"][rows], facts["classes"][rows]
             accepted: NDArray[np.bool_] = (
-                (facts["available"][rows] > 0)
+                (facts["available"][rows] >= least)
                 & (facts["valid_from"][rows] <= at)
                 & (at < facts["valid_until"][rows])
                 & (facts["unit"][rows] == units[queries, None])
