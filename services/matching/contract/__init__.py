@@ -44,8 +44,6 @@ from services.matching.contract.events import (
     SlipIssued,
 )
 from services.matching.contract.matches import (
-    MatchReason,
-    MatchTerm,
     ReasonRead,
     ScoredNeed,
     ScoredNeeds,
@@ -119,8 +117,6 @@ __all__ = [
     "ExplanationRead",
     "FairnessLevel",
     "IssuedSlip",
-    "MatchReason",
-    "MatchTerm",
     "Method",
     "NeedOutcome",
     "OutcomeCode",

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from services.matching.contract.matches import ReasonRead
+from services.matching.contract.plans import ExplanationRead
 from services.matching.contract.terms import PolicyName, RoundKind, RoundState, Stage, Urgency
 from shared.bodies import Body, DivisionCode, LongText, Moment, ReadBody
 
@@ -138,4 +138,6 @@ class ProposalRead(ReadBody):
     ranking: str | None
     score_permille: int = Field(description="The fit, by the ranking.")
     value_permille: int = Field(description="The fit with the need's case, by the policy.")
-    reasons: list[ReasonRead]
+    explanation: ExplanationRead | None = Field(
+        description="None for rounds from before there were explanations."
+    )

@@ -23,6 +23,18 @@ class PolicyNotFound(Invalid):
     code = "policy_not_found"
 
 
+class NoSuchPolicy(NotFound):
+    """Asked for by its name, not named in a body."""
+
+    code = "policy_not_found"
+
+
+class NotConsidered(NotFound):
+    """No approved round has considered the need yet."""
+
+    code = "not_considered"
+
+
 class DivisionUnknown(Invalid):
     code = "division_unknown"
 
@@ -59,6 +71,12 @@ class NotComparable(Invalid):
     """Two rounds are compared only on the same frozen data, when both are computed."""
 
     code = "not_comparable"
+
+
+class NoOverview(Conflict):
+    """The round is not computed, or was before there were overviews."""
+
+    code = "no_overview"
 
 
 class DryRunNotApproved(Conflict):

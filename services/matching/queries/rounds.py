@@ -1,6 +1,7 @@
 """Rounds with their proposals."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select
@@ -8,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.matching import contract, domain
 from services.matching.domain import Stage
-from services.matching.policies import Policy
-from services.matching.queries.matches import reasons_read
+from services.matching.planning import wording
+from services.matching.queries.rankings import card_of, ranking_of
+from services.matching.ranking.scorecard import Scorecard
 from services.matching.tables import Proposal, Round
 from shared.paging import decode_cursor
 
@@ -24,13 +26,24 @@ STAGES = {
 }
 
 
+@dataclass(frozen=True)
+class RoundFilter:
+    """None is no restriction."""
+
+    state: str | None = None
+    kind: str | None = None
+    division_code: str | None = None
+
+
 async def list_rounds(
-    session: AsyncSession, state: str | None, limit: int, cursor: str | None
+    session: AsyncSession, wanted: RoundFilter, limit: int, cursor: str | None
 ) -> Sequence[Round]:
     """Newest first, limit + 1 rows."""
     query = select(Round).order_by(Round.id.desc()).limit(limit + 1)
-    if state is not None:
-        query = query.where(Round.state == state)
+    for name in ("state", "kind", "division_code"):
+        value = getattr(wanted, name)
+        if value is not None:
+            query = query.where(getattr(Round, name) == value)
     if cursor is not None:
         query = query.where(Round.id < decode_cursor(cursor, UUID)[0])
     return (await session.scalars(query)).all()
@@ -66,6 +79,11 @@ def round_read(row: Round) -> contract.RoundRead:
     return contract.RoundRead(**fields, snapshot=snapshot, progress=progress, totals=totals)
 
 
+async def card_for(session: AsyncSession, found: Round) -> Scorecard | None:
+    """The card the round's fits are of; None for rounds from before there were any."""
+    return None if found.ranking is None else card_of(await ranking_of(session, found.ranking))
+
+
 async def list_proposals(
     session: AsyncSession, round_id: UUID, need_id: UUID | None, limit: int, cursor: str | None
 ) -> tuple[Round, Sequence[Proposal]]:
@@ -81,8 +99,16 @@ async def list_proposals(
     return found, (await session.scalars(query)).all()
 
 
-def proposal_read(row: Proposal, policy: Policy) -> contract.ProposalRead:
+def proposal_read(row: Proposal, card: Scorecard | None) -> contract.ProposalRead:
+    """card   the one the round's fits are of"""
+    explained = None
+    if row.explanation is not None and card is not None:
+        explained = wording.explanation(
+            row.explanation, row.features, row.score_permille, row.value_permille, card
+        )
     fields = {
-        name: getattr(row, name) for name in contract.ProposalRead.model_fields if name != "reasons"
+        name: getattr(row, name)
+        for name in contract.ProposalRead.model_fields
+        if name != "explanation"
     }
-    return contract.ProposalRead(**fields, reasons=reasons_read(row.features, policy))
+    return contract.ProposalRead.model_validate({**fields, "explanation": explained})

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from services.matching import contract, domain
 from services.matching.operations import rounds as operations
-from services.matching.policies import policies
 from services.matching.queries import rounds as queries
+from shared.bodies import DivisionCode
 from shared.callers import Caller, require
 from shared.db import Reading, Transaction, now
 from shared.errors import responses
@@ -34,6 +34,7 @@ router = APIRouter(prefix="/v1/rounds", tags=["rounds"])
         domain.DivisionUnknown,
         domain.DivisionNotYours,
         domain.RoundTooLarge,
+        domain.RoundUnknown,
         PersonalDataInText,
     ),
 )
@@ -52,11 +53,14 @@ async def list_rounds(
     request: Request,
     response: Response,
     state: contract.RoundState | None = None,
+    kind: contract.RoundKind | None = None,
+    division_code: DivisionCode | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[contract.RoundRead]:
     """Rounds, the newest first."""
-    rows = await queries.list_rounds(session, state, limit, cursor)
+    wanted = queries.RoundFilter(state, kind, division_code)
+    rows = await queries.list_rounds(session, wanted, limit, cursor)
     return page(request, response, rows, limit, lambda r: encode_cursor(r.id), queries.round_read)
 
 
@@ -83,29 +87,51 @@ async def list_proposals(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[contract.ProposalRead]:
-    """What the round proposes, with reasons."""
+    """What the round proposes, each explained."""
     found, rows = await queries.list_proposals(session, round_id, need_id, limit, cursor)
-    policy = policies()[found.policy]
+    card = await queries.card_for(session, found)
     return page(
         request,
         response,
         rows,
         limit,
         lambda p: encode_cursor(p.id),
-        lambda p: queries.proposal_read(p, policy),
+        lambda p: queries.proposal_read(p, card),
     )
 
 
 @router.post(
     "/{round_id}/approval",
     response_model=contract.RoundRead,
-    responses=responses(domain.RoundNotFound, domain.RoundNotThere, domain.DivisionNotYours),
+    responses=responses(
+        domain.RoundNotFound,
+        domain.RoundNotThere,
+        domain.DivisionNotYours,
+        domain.DryRunNotApproved,
+        domain.SnapshotUsed,
+    ),
 )
 async def approve_round(
     session: Transaction, caller: Approver, round_id: UUID
 ) -> contract.RoundRead:
     """Turn the proposals into allocations; their quantities are reserved next."""
     return queries.round_read(await operations.approve(session, caller, round_id, now()))
+
+
+@router.post(
+    "/{round_id}/cancellation",
+    response_model=contract.RoundRead,
+    responses=responses(
+        domain.RoundNotFound, domain.RoundNotThere, domain.DivisionNotYours, PersonalDataInText
+    ),
+)
+async def cancel_round(
+    session: Transaction, caller: Runner, round_id: UUID, body: contract.RoundCancellation
+) -> contract.RoundRead:
+    """Stop a round that is being computed."""
+    return queries.round_read(
+        await operations.cancel(session, caller, round_id, body.reason, now())
+    )
 
 
 @router.post(

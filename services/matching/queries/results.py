@@ -1,0 +1,133 @@
+"""What rounds found, as it is read: overviews, outcomes, the frozen data."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.matching import contract, domain
+from services.matching.domain import RoundState
+from services.matching.planning import wording
+from services.matching.queries.rounds import card_for, round_of
+from services.matching.ranking.scorecard import Scorecard
+from services.matching.tables import NeedView, Outcome, Proposal, Round, RoundSnapshot
+from shared.callers import Caller
+from shared.paging import decode_cursor
+
+
+async def overview_read(session: AsyncSession, found: Round) -> contract.OverviewRead:
+    card = await card_for(session, found)
+    if found.totals is None or card is None:
+        raise domain.NoOverview(f"The round is {found.state} and has no overview.")
+    return contract.OverviewRead.model_validate(wording.overview(found.totals, card))
+
+
+def fairness_read(totals: dict[str, Any], card: Scorecard) -> list[dict[str, Any]]:
+    """Levels of the division tree, with names."""
+    levels: list[dict[str, Any]] = wording.overview(totals, card)["fairness"]
+    return levels
+
+
+# ------------------------------------------------------------------ outcomes
+
+
+async def list_outcomes(
+    session: AsyncSession,
+    round_id: UUID,
+    code: str | None,
+    need_id: UUID | None,
+    limit: int,
+    cursor: str | None,
+) -> Sequence[Outcome]:
+    """In the order of needs, limit + 1 rows."""
+    await round_of(session, round_id)
+    query = (
+        select(Outcome)
+        .where(Outcome.round_id == round_id)
+        .order_by(Outcome.need_id)
+        .limit(limit + 1)
+    )
+    if code is not None:
+        query = query.where(Outcome.code == code)
+    if need_id is not None:
+        query = query.where(Outcome.need_id == need_id)
+    if cursor is not None:
+        query = query.where(Outcome.need_id > decode_cursor(cursor, UUID)[0])
+    return (await session.scalars(query)).all()
+
+
+def outcome_read(row: Outcome) -> contract.OutcomeRead:
+    stored = {
+        name: getattr(row, name)
+        for name in contract.OutcomeRead.model_fields
+        if name in Outcome.__table__.columns
+    }
+    said = wording.outcome(row.code, row.counts, row.lacking, row.given, row.unit)
+    return contract.OutcomeRead.model_validate(stored | said)
+
+
+async def need_outcome(session: AsyncSession, need_id: UUID) -> contract.NeedOutcome:
+    """Of the last approved round that considered a need that is published, or was until met."""
+    need = await session.get(NeedView, need_id)
+    if need is None or need.state not in {"published", "closed"}:
+        raise domain.NeedNotFound("There is no such published need.")
+    considered: Select[Any] = (
+        select(Round)
+        .where(
+            Round.state == RoundState.APPROVED,
+            or_(
+                Round.id.in_(select(Outcome.round_id).where(Outcome.need_id == need_id)),
+                Round.id.in_(select(Proposal.round_id).where(Proposal.need_id == need_id)),
+            ),
+        )
+        .order_by(Round.decided_at.desc())
+        .limit(1)
+    )
+    found = await session.scalar(considered)
+    if found is None:
+        raise domain.NotConsidered("No approved round has considered this need yet.")
+    row = await session.get(Outcome, (found.id, need_id))
+    given = await session.scalar(
+        select(func.coalesce(func.sum(Proposal.quantity), 0)).where(
+            Proposal.round_id == found.id, Proposal.need_id == need_id
+        )
+    )
+    outcome = None if row is None else outcome_read(row)
+    zh, en = (
+        _met_in_full(int(given or 0), need.unit)
+        if outcome is None
+        else (outcome.text_zh, outcome.text_en)
+    )
+    return contract.NeedOutcome.model_validate(
+        {
+            "need_id": need_id,
+            "round_id": found.id,
+            "policy": found.policy,
+            "ranking": found.ranking,
+            "approved_at": found.decided_at,
+            "given": int(given or 0),
+            "unit": need.unit,
+            "outcome": outcome,
+            "text_zh": zh,
+            "text_en": en,
+        }
+    )
+
+
+def _met_in_full(given: int, unit: str) -> tuple[str, str]:
+    zh, en = wording.quantity(given, unit)
+    return f"本轮全部满足：{zh}。", f"Met in full: {en}."
+
+
+# ----------------------------------------------------------------- frozen data
+
+
+async def snapshot_of(session: AsyncSession, caller: Caller, round_id: UUID) -> tuple[Round, bytes]:
+    """The round and its frozen data as stored: for auditors, and for those whose division it is."""
+    found = await round_of(session, round_id)
+    if "trail:read" not in caller.scopes and not caller.covers(found.division_code):
+        raise domain.DivisionNotYours("Your division does not cover the round's.")
+    stored = await session.get_one(RoundSnapshot, round_id)
+    return found, stored.packed
