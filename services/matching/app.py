@@ -49,6 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Client(url, settings.service_token_file)
         for url in (settings.needs_url, settings.donors_url, settings.audit_url)
     )
+    retrieval = Retrieval()
     app = create_service(
         "matching",
         settings,
@@ -63,12 +64,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
         description=DESCRIPTION,
         consumers=[
-            Consumer(source="needs", client=needs, apply=following.apply_needs),
-            Consumer(source="donors", client=donors, apply=following.apply_donors),
+            Consumer(
+                source="needs",
+                client=needs,
+                apply=following.apply_needs,
+                on_applied=retrieval.mark_stale,
+            ),
+            Consumer(
+                source="donors",
+                client=donors,
+                apply=following.apply_donors,
+                on_applied=retrieval.mark_stale,
+            ),
             Consumer(source="audit", client=audit, apply=following.apply_audit, path="/appended"),
         ],
         clocks=[Clock("due", settings.due_every_s, fall_due)],
         tasks=[
+            Task("index", retrieval.follow),
             Task("rounds", compute_rounds),
             Task("rankings", train_rankings),
             Task("driver", Drive(donors, needs).run),
@@ -77,7 +89,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     # It tells at every start which processor features it looked for.
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
-    app.state.retrieval = Retrieval()
+    app.state.retrieval = retrieval
     app.state.slip_key = SlipKey(settings.state_dir)
     app.state.log_url = (settings.log_url or settings.audit_url).rstrip("/")
     return app

@@ -44,6 +44,8 @@ from services.matching.contract.events import (
     SlipIssued,
 )
 from services.matching.contract.matches import (
+    MatchReason,
+    MatchTerm,
     ReasonRead,
     ScoredNeed,
     ScoredNeeds,
@@ -117,6 +119,8 @@ __all__ = [
     "ExplanationRead",
     "FairnessLevel",
     "IssuedSlip",
+    "MatchReason",
+    "MatchTerm",
     "Method",
     "NeedOutcome",
     "OutcomeCode",
