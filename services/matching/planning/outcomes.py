@@ -3,16 +3,21 @@
 The binding reason of a need that lacks something, the first that holds. All of them speak of the
 network without lots and wholeness, in which every other need keeps what it has of the flows named:
 
-    smallest_lot, unsplittable   beside its own and more urgent flows there is room for one more
-                                 unit: only lots, or wholeness, stand in its way
-    gone_to_more_urgent          there would be room for one more unit if the more urgent took
-                                 nothing, and no need of its own urgency would lose anything
-    not_enough_offered           it holds all there is on its lines
-    fairness_cap                 by welfare alone, without the policy's fairness, it would get more
-    gone_to_better_matches       else: needs of its own urgency hold what it could have
+    smallest_lot             beside its own and more urgent flows there is room for one more unit:
+                             only lots stand in its way
+    gone_to_more_urgent      there would be room for one more unit if the more urgent took nothing,
+                             and no need of its own urgency would lose anything
+    not_enough_offered       it holds all there is on its lines
+    fairness_cap             by welfare alone, without the policy's fairness, it would get more
+    gone_to_better_matches   else: needs of its own urgency hold what it could have
 
 Room is an augmenting path: some line has a unit left, or a need that holds a unit of a line can be
-moved to such a line.
+moved to such a line. Of a need that is not split, which got nothing, line by line and without
+moving others:
+
+    unsplittable             no line has as much as it lacks, or lines have, and only in remainders
+    gone_to_more_urgent      a line would have enough left if the more urgent took nothing of it
+    fairness_cap, gone_to_better_matches   else, as above
 """
 
 from __future__ import annotations
@@ -275,22 +280,50 @@ def _codes(solved: Solved, given: IntArray) -> dict[int, str]:
     codes: dict[int, str] = {}
     for tier in np.unique(solved.tier).tolist():
         flow_tier = solved.tier[edges.need]
-        room = reaches(edges, solved.limit, np.where(flow_tier <= tier, solved.quantity, 0))
-        freed = reaches(edges, solved.limit, np.where(flow_tier == tier, solved.quantity, 0))
+        upto = np.where(flow_tier <= tier, solved.quantity, 0)
+        equals = np.where(flow_tier == tier, solved.quantity, 0)
+        room = reaches(edges, solved.limit, upto)
+        freed = reaches(edges, solved.limit, equals)
+        lines = len(solved.limit)
+        at_all = _largest(edges, solved.limit)
+        without_urgent = _largest(edges, solved.limit - summed(edges.line, equals, lines))
+        now = _largest(edges, solved.limit - summed(edges.line, upto, lines))
         for need in np.flatnonzero((solved.tier == tier) & (given < required)).tolist():
             if solved.kept_back[need]:
                 codes[need] = "kept_back"
+            elif solved.whole[need]:
+                codes[need] = _of_whole(
+                    int(at_all[need]),
+                    int(without_urgent[need]),
+                    int(now[need]),
+                    int(required[need]),
+                )
             elif room[need]:
-                codes[need] = "unsplittable" if solved.whole[need] else "smallest_lot"
+                codes[need] = "smallest_lot"
             elif freed[need]:
                 codes[need] = "gone_to_more_urgent"
             elif given[need] >= on_lines[need]:
                 codes[need] = "not_enough_offered"
-            elif before[need] > given[need]:
-                codes[need] = "fairness_cap"
             else:
                 codes[need] = "gone_to_better_matches"
+            if codes[need] == "gone_to_better_matches" and before[need] > given[need]:
+                codes[need] = "fairness_cap"
     return codes
+
+
+def _of_whole(at_all: int, without_urgent: int, now: int, required: int) -> str:
+    """From the most any line has: at all, beside the needs as urgent, beside these and the more
+    urgent."""
+    if at_all < required or now >= required:
+        return "unsplittable"
+    return "gone_to_more_urgent" if without_urgent >= required else "gone_to_better_matches"
+
+
+def _largest(edges: Edges, left: IntArray) -> IntArray:
+    """(n,) the most that is left on any line of each need."""
+    most = np.zeros(len(edges.needs), dtype=np.int64)
+    np.maximum.at(most, edges.need, left[edges.line])
+    return most
 
 
 def reaches(edges: Edges, limit: IntArray, flow: IntArray) -> BoolArray:

@@ -340,8 +340,8 @@ def _smallest_lot(counts: Json, unit: str) -> Words:
 def _unsplittable(counts: Json, unit: str) -> Words:
     zh, en = _eligible(counts)
     return (
-        f"{zh}，此物不可拆分，没有一条余量够一次给足",
-        f"{en}; it is not split, and none has enough left to meet the need whole",
+        f"{zh}，此物不可拆分，没有一条够一次给足",
+        f"{en}; it is not split, and none has enough to meet the need whole",
     )
 
 
