@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 # Below these, held-out figures swing more than any card could gain.
 DECISIONS_MIN, EACH_MIN, NEEDS_MIN = 200, 40, 50
 FOLDS = 5
-# Weight of the previous card: as if it were known to so many (squared) units of log-odds.
-HOLD = 1.0
+# How firmly the previous card is held to: a step strays from its own by a third of a unit of
+# log-odds (the root of 1/HOLD) as easily as a decision is surprised; a curve has about eight steps,
+# the reasoned card spans three units in all. A handful of decisions then moves nothing much.
+HOLD = 10.0
 KNOT_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 KNOT_GAP = 20
 # A pair low in its need's list is proposed, and so decided upon, the more seldom the lower: chance
