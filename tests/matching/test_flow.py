@@ -5,56 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from services.matching.solver import solve as solving
 from services.matching.solver.instance import Instance
 from services.matching.solver.solve import solve
-
-
-def an_instance(*, required, available, edges, tier=None, lot=None) -> Instance:
-    """edges: (need, line, value)."""
-    return Instance(
-        required=np.array(required, dtype=np.int64),
-        tier=np.array(tier or [0] * len(required), dtype=np.int64),
-        whole=np.zeros(len(required), dtype=bool),
-        available=np.array(available, dtype=np.int64),
-        lot=np.array(lot or [1] * len(available), dtype=np.int64),
-        need=np.array([e[0] for e in edges], dtype=np.int64),
-        line=np.array([e[1] for e in edges], dtype=np.int64),
-        value=np.array([e[2] for e in edges], dtype=np.int64),
-    )
-
-
-@st.composite
-def instances(draw, *, quantity_max=12, tiers=3, size=5, lots=False):
-    needs, lines = draw(st.integers(1, size)), draw(st.integers(1, size))
-    pairs = list(itertools.product(range(needs), range(lines)))
-    chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=len(pairs)))
-    quantities = st.integers(1, quantity_max)
-    return an_instance(
-        required=draw(st.lists(quantities, min_size=needs, max_size=needs)),
-        available=draw(st.lists(quantities, min_size=lines, max_size=lines)),
-        edges=[(n, m, draw(st.integers(0, 1000))) for n, m in sorted(chosen)],
-        tier=draw(st.lists(st.integers(0, tiers - 1), min_size=needs, max_size=needs)),
-        lot=draw(st.lists(st.integers(1, 4), min_size=lines, max_size=lines)) if lots else None,
-    )
-
-
-def per_need(instance: Instance, quantity: np.ndarray) -> np.ndarray:
-    return np.bincount(instance.need, weights=quantity, minlength=len(instance.required)).astype(
-        int
-    )
-
-
-def assert_feasible(instance: Instance, quantity: np.ndarray) -> None:
-    assert (quantity >= 0).all()
-    assert (per_need(instance, quantity) <= instance.required).all()
-    taken = np.bincount(instance.line, weights=quantity, minlength=len(instance.available))
-    assert (taken <= instance.available).all()
+from tests.matching.instances import an_instance, assert_feasible, instances, per_need
 
 
 def max_flow_of_prefix(instance: Instance, tier: int) -> int:
@@ -154,41 +111,6 @@ def test_a_small_need_counts_as_much_as_a_large_one_of_the_same_score():
     assert result.objective == 2 * 800 * 1000
 
 
-@settings(deadline=None, max_examples=100)
-@given(instances(lots=True))
-def test_no_quantity_is_below_the_smallest_lot(instance):
-    result = solve(instance)
-    assert_feasible(instance, result.quantity)
-    lots = instance.lot[instance.line]
-    assert ((result.quantity == 0) | (result.quantity >= lots)).all()
-
-
-def test_an_edge_below_the_lot_is_dropped_and_the_rest_solved_again():
-    # 12 cannot be split 10 + 2 when line 1 gives no less than 5: need 1 gets what need 0 lost.
-    instance = an_instance(
-        required=[12, 5],
-        available=[10, 7],
-        edges=[(0, 0, 900), (0, 1, 900), (1, 1, 100)],
-        lot=[1, 5],
-    )
-    result = solve(instance)
-    assert result.quantity.tolist() == [10, 0, 5]
-    assert result.repairs == 1
-    assert result.relaxed_objective >= result.objective
-
-
-def test_repairs_end_even_when_their_number_is_reached(monkeypatch):
-    monkeypatch.setattr(solving, "REPAIRS_MAX", 0)
-    instance = an_instance(
-        required=[12, 5],
-        available=[10, 7],
-        edges=[(0, 0, 900), (0, 1, 900), (1, 1, 100)],
-        lot=[1, 5],
-    )
-    quantity = solve(instance).quantity
-    assert ((quantity == 0) | (quantity >= instance.lot[instance.line])).all()
-
-
 def test_the_same_instance_gives_the_same_bytes():
     rng = np.random.default_rng(7)
     pairs = sorted({(int(a), int(b)) for a, b in rng.integers(0, 60, (900, 2))})
@@ -197,7 +119,6 @@ def test_the_same_instance_gives_the_same_bytes():
         available=rng.integers(1, 60, 60).tolist(),
         edges=[(a, b, int(rng.integers(0, 1000))) for a, b in pairs],
         tier=rng.integers(0, 3, 60).tolist(),
-        lot=rng.integers(1, 5, 60).tolist(),
     )
     assert solve(instance).quantity.tobytes() == solve(replace(instance)).quantity.tobytes()
 

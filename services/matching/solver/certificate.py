@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -62,6 +63,24 @@ class Duals:
     price: IntArray
     group: tuple[IntArray, ...]
     bonus: int
+
+    @classmethod
+    def none(cls, instance: Instance) -> Duals:
+        return cls(
+            np.zeros(len(instance.available), dtype=np.int64),
+            tuple(np.zeros(len(level), dtype=np.int64) for level in instance.groups),
+            0,
+        )
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """An answer before lots and whole needs are kept, and what proves it."""
+
+    quantity: IntArray
+    duals: Duals
+    tiers: tuple[Tier, ...]
+    method: Literal["exact", "auction"]
 
 
 def certify(stage: Stage, tier: int, most: int, quantity: IntArray, duals: Duals) -> Tier:
@@ -177,6 +196,13 @@ def _of_groups(level: Groups, given: IntArray) -> IntArray:
 def group_amounts(instance: Instance, given: IntArray) -> tuple[IntArray, ...]:
     """Per level (g,): what each group's needs get when need i gets given[i]."""
     return tuple(_of_groups(level, given) for level in instance.groups)
+
+
+def group_caps(level: Groups) -> IntArray:
+    """(g,) what each group's segments hold in all."""
+    ends = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(level.width)])
+    caps: IntArray = ends[level.start[1:]] - ends[level.start[:-1]]
+    return caps
 
 
 def amounts(rows: IntArray, quantity: IntArray, count: int) -> IntArray:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from services.matching.solver.certificate import (
     Duals,
+    Relaxed,
     Stage,
     amounts,
     certify,
@@ -41,7 +42,6 @@ from services.matching.solver.instance import (
     IntArray,
     NotSolved,
     Stopped,
-    Tier,
     parents,
 )
 
@@ -51,42 +51,24 @@ POTENTIAL_MAX = 2**60
 LOOKS_PER_ARC = 400
 
 
-@dataclass(frozen=True)
-class Relaxed:
-    """An answer before lots and whole needs are kept."""
-
-    quantity: IntArray
-    duals: Duals
-    tiers: tuple[Tier, ...]
-
-
-def solve_tiers(instance: Instance, kept: BoolArray, stop: Callable[[], bool]) -> Relaxed:
-    """Every tier exactly, on the edges `kept` (e,). Equal instances give equal bytes."""
+def solve_tiers(instance: Instance, stop: Callable[[], bool]) -> Relaxed:
+    """Every tier exactly. Equal instances give equal bytes."""
     quantity = np.zeros(len(instance.need), dtype=np.int64)
     served = np.zeros(len(instance.required), dtype=np.int64)
-    duals = no_duals(instance)
+    duals = Duals.none(instance)
     tiers = []
     for tier in np.unique(instance.tier):
         if stop():
             raise Stopped
         now = instance.tier == tier
-        edges = np.flatnonzero(kept & ((served > 0) | now)[instance.need])
+        edges = np.flatnonzero(((served > 0) | now)[instance.need])
         network = _Network(instance, edges, served, now)
         amount = network.most()
-        if amount:
-            quantity, duals = network.best(amount)
-            served = amounts(instance.need, quantity, len(instance.required))
+        quantity, duals = network.best(amount)
+        served = amounts(instance.need, quantity, len(instance.required))
         stage = Stage(instance, np.where(now, 0, served), now, amount)
         tiers.append(certify(stage, int(tier), amount, quantity, duals))
-    return Relaxed(quantity, duals, tuple(tiers))
-
-
-def no_duals(instance: Instance) -> Duals:
-    return Duals(
-        np.zeros(len(instance.available), dtype=np.int64),
-        tuple(np.zeros(len(level), dtype=np.int64) for level in instance.groups),
-        0,
-    )
+    return Relaxed(quantity, duals, tuple(tiers), "exact")
 
 
 @dataclass(frozen=True)
@@ -150,7 +132,8 @@ class _Network:
         """Into each group one arc per segment, less what earlier tiers used of it."""
         arcs = []
         first = self.first_group
-        asked = int(self.instance.required.sum())
+        # One more than can ever flow: an arc nobody can fill must not look full to the prices.
+        never = int(self.instance.required.sum()) + 1
         for level, parent, used in zip(
             self.instance.groups,
             parents(self.instance.groups),
@@ -160,7 +143,7 @@ class _Network:
             row = np.repeat(np.arange(len(level)), np.diff(level.start))
             above = np.where(parent < 0, self.source, parent + self.first_group)
             arcs.append(
-                _Arcs(above[row], row + first, np.minimum(left(level, used), asked), -level.bonus)
+                _Arcs(above[row], row + first, np.minimum(left(level, used), never), -level.bonus)
             )
             first += len(level)
         return arcs
@@ -203,7 +186,7 @@ class _Network:
 
         arcs = self.arcs
         greatest = max(1, POTENTIAL_MAX // (self.sink + 1) ** 2)
-        coarser = max(1, -(-int(np.abs(arcs.cost).max()) // greatest))
+        coarser = max(1, -(-int(np.abs(arcs.cost).max(initial=0)) // greatest))
         cost = arcs.cost // coarser
         flow = min_cost_flow.SimpleMinCostFlow()
         flow.add_arcs_with_capacity_and_unit_cost(

@@ -249,8 +249,8 @@ class Solution:
     group_bonus  per level (g,) weight per unit at which the group stands
     scale        of prices and bonuses: the instance's; of another instance: see `rescaled`
     objective    sum of value x share of the need met, in millionths (bonuses and costs apart)
-    relaxed_objective  the same before lots and whole needs were kept
-    repairs      how often edges were dropped for that
+    relaxed_objective  the same before `whole.make_whole` kept lots and whole needs
+    repairs      the needs it changed
     """
 
     quantity: IntArray
