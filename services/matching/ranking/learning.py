@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 # Below these, held-out figures swing more than any card could gain.
 DECISIONS_MIN, EACH_MIN, NEEDS_MIN = 200, 40, 50
 FOLDS = 5
-# How firmly the previous card is held to: a step strays from its own by a third of a unit of
-# log-odds (the root of 1/HOLD) as easily as a decision is surprised; a curve has about eight steps,
-# the reasoned card spans three units in all. A handful of decisions then moves nothing much.
+# How firmly the previous card is held to: a feature's whole height strays from its own by a third
+# of a unit of log-odds (the root of 1/HOLD) as easily as a decision is surprised; the reasoned card
+# spans three units in all. A handful of decisions then moves nothing much.
 HOLD = 10.0
 KNOT_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 KNOT_GAP = 20
@@ -148,9 +148,7 @@ def fit(decisions: Decisions, previous: Scorecard, title: Title) -> Scorecard:
     columns = sparse.hstack(
         [ladder.columns(decisions.values[:, ladder.column]) for ladder in ladders], format="csr"
     )
-    start = np.concatenate([ladder.start for ladder in ladders])
-    bounds = [bound for ladder in ladders for bound in ladder.bounds]
-    steps, intercept = _regress(columns, decisions, start, bounds)
+    steps, intercept = _regress(columns, decisions, ladders)
     return _card(ladders, steps, intercept, decisions, previous, title)
 
 
@@ -172,6 +170,12 @@ class _Ladder:
     def bounds(self) -> list[tuple[float | None, None]]:
         low = 0.0 if CODES[self.column] in MONOTONE else None
         return [(low, None)] * (len(self.knots) - 1) + [(None, None)]
+
+    @property
+    def hold(self) -> FloatArray:
+        """(len(knots),) penalty of each step; the more ramps share a height, the firmer each."""
+        ramps = len(self.knots) - 1
+        return HOLD * np.append(np.full(ramps, float(ramps)), 1.0)
 
     def columns(self, values: IntArray) -> sparse.csr_array:
         """(d, len(knots)): how much of each ramp a value has climbed, 0..1; and whether unknown."""
@@ -219,12 +223,12 @@ def weights(decisions: Decisions) -> FloatArray:
 
 
 def _regress(
-    columns: sparse.csr_array,
-    decisions: Decisions,
-    start: FloatArray,
-    bounds: list[tuple[float | None, None]],
+    columns: sparse.csr_array, decisions: Decisions, ladders: list[_Ladder]
 ) -> tuple[FloatArray, float]:
     """Steps of all ladders and the intercept, which is free."""
+    start = np.concatenate([ladder.start for ladder in ladders])
+    hold = np.concatenate([ladder.hold for ladder in ladders])
+    bounds = [bound for ladder in ladders for bound in ladder.bounds]
     weight = weights(decisions)
     sign = np.where(decisions.accepted, 1.0, -1.0)
     transposed = columns.T.tocsr()
@@ -233,9 +237,9 @@ def _regress(
         margin = sign * (columns @ at[:-1] + at[-1])
         away = at[:-1] - start
         pull = -weight * sign * expit(-margin)
-        slope = np.append(transposed @ pull + HOLD * away, pull.sum())
+        slope = np.append(transposed @ pull + hold * away, pull.sum())
         return float(
-            (weight * np.logaddexp(0.0, -margin)).sum() + HOLD / 2 * (away**2).sum()
+            (weight * np.logaddexp(0.0, -margin)).sum() + (hold * away**2).sum() / 2
         ), slope
 
     found: Any = minimize(
