@@ -13,7 +13,7 @@ STAMP := $(VENV)/.ready-$(shell cat requirements.lock requirements-uv.lock | $(S
 $(shell $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.ready-*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench load emergency token verify openapi lock clean
+.PHONY: help setup run test lint bench load emergency token verify recompute openapi lock clean
 
 help:
 	@echo 'make run           set up, start, load the example, do the main job; Ctrl-C stops (ONCE=1: stops by itself)'
@@ -25,6 +25,7 @@ help:
 	@echo 'make token SUBJECT=… ROLE=… [DIVISION=…] [ORG=…]   a development token'
 	@echo 'make openapi       renew the committed OpenAPI documents'
 	@echo 'make verify        recompute the log and compare it with the copy kept outside PostgreSQL'
+	@echo 'make recompute ROUND=… [NEED=…]   compute a round again from its frozen data, and compare'
 	@echo 'make lock          renew requirements.lock from requirements*.in'
 	@echo 'make clean         delete the environment and the local state'
 	@echo
@@ -78,6 +79,10 @@ token: $(STAMP)
 
 verify: $(STAMP)
 	@exec $(BIN)/python -m deploy.verify
+
+recompute: $(STAMP)
+	@test -n "$(ROUND)" || { echo 'make recompute ROUND=<id of a round> [NEED=<id of a need to explain>]'; exit 1; }
+	@exec $(BIN)/python -m deploy.recompute --round "$(ROUND)" $(if $(NEED),--need "$(NEED)")
 
 openapi: $(STAMP)
 	@exec $(BIN)/python -m deploy.openapi

@@ -56,8 +56,8 @@ class Api:
     async def text(self, path: str) -> str:
         return (await self._send("GET", path, None)).text
 
-    async def octets(self, path: str) -> bytes:
-        return (await self._send("GET", path, None)).content
+    async def octets(self, path: str, token: str | None = None) -> bytes:
+        return (await self._send("GET", path, token)).content
 
     async def etag(self, path: str, token: str) -> str:
         return (await self._send("GET", path, token)).headers["ETag"]

@@ -1,26 +1,23 @@
 """A round from its frozen snapshot to proposals, reasons and overview; pure.
 
 snapshot    what a round is computed from, and its bytes
-candidates  the lines a need is compared with, and the value of each pair
+candidates  the lines a need is compared with, and what each pair is worth
+choosing    one aid of a kind per applicant
 plan        the assignment, item class by item class
+outcomes    why each proposal, why each need that is not met
+overview    totals, tiers, fairness, samples
 results     what comes out, and the shapes of what is stored
+parts       a solved item class as bytes
+wording     all of it as a person reads it, in Chinese and English
+picture     service rates by division, before and after fairness, as text and as SVG
 """
 
-from services.matching.planning.pairs import (
-    GROWTH,
-    Candidate,
-    nearest_served,
-    need_text,
-    score_pairs,
-)
 from services.matching.planning.plan import plan
 from services.matching.planning.results import Outcome, Part, Plan, Proposal
 from services.matching.planning.snapshot import Snapshot, SnapshotDamaged, pack, unpack
 from services.matching.solver.instance import Stopped
 
 __all__ = [
-    "GROWTH",
-    "Candidate",
     "Outcome",
     "Part",
     "Plan",
@@ -28,10 +25,7 @@ __all__ = [
     "Snapshot",
     "SnapshotDamaged",
     "Stopped",
-    "nearest_served",
-    "need_text",
     "pack",
     "plan",
-    "score_pairs",
     "unpack",
 ]
