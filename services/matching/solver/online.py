@@ -1,0 +1,313 @@
+"""Placing new needs between rounds at reserve prices, so that later ones find what they need; pure.
+
+A new need takes its best line only if that is worth at least what the line's stock is expected to
+be worth to later needs. That expectation is learned from earlier needs, as a dual price: the price
+at which the demand that earlier needs would still make, scaled to the time left, equals the stock
+left. Serving each need or batch as well as possible without prices gains nothing over serving who
+comes first; prices are nearly all of the difference to knowing the future. They are learned anew at
+each placement, from the stock then left.
+
+Order of power holds ahead of time too. Units that more urgent needs are expected to ask for are
+kept back from the less urgent, whatever these would gain (protection levels); the most urgent may
+take everything. What this strictness cost is counted need by need.
+
+Ahani, Gölz, Procaccia, Teytelboym, Trapp (2024), "Dynamic placement in refugee resettlement",
+doi:10.1287/opre.2021.0534: potentials from duals of a matching with earlier arrivals.
+Agrawal, Wang, Ye (2014), "A dynamic near-optimal algorithm for online linear programming",
+doi:10.1287/opre.2014.1289. Littlewood (1972) for protection levels. The prices are found by
+subgradient steps whose length adapts per line (Riedmiller, Braun 1993, "RPROP",
+doi:10.1109/ICNN.1993.298623), and averaged: nearly optimal, and they generalise better than an
+exact vertex of the dual would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.matching.solver.certificate import amounts
+from services.matching.solver.compiled import compiled
+from services.matching.solver.instance import Instance, IntArray, rescaled
+
+FloatArray: TypeAlias = NDArray[np.float64]
+
+PERMILLE = 1_000
+# Steps of the prices; the later half is averaged. More changes less than the sample's own noise.
+STEPS = 100
+# The first step, as a share of a mean unit's value; then a step grows while the price keeps its
+# direction and shrinks when it turns.
+FIRST_STEP, GROWS, SHRINKS = 0.2, 1.2, 0.6
+
+
+@dataclass(frozen=True)
+class Reserves:
+    """What needs of each tier leave for others; row t for tier t, the last for later ones too.
+
+    price (T, m) weight per unit at `scale`: what a unit is worth to later needs of the tier
+    kept  (T, m) units left for needs of more urgent tiers
+    """
+
+    price: IntArray
+    kept: IntArray
+    scale: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """quantity (e,) per edge; and units that strictness kept from each need, (n,):
+
+    for_later   a line had them, but the need is worth less to it than later ones of its tier
+    for_urgent  a line had them, but they are kept back for more urgent needs
+    """
+
+    quantity: IntArray
+    for_later: IntArray
+    for_urgent: IntArray
+
+    @property
+    def needs_kept_waiting(self) -> int:
+        """Needs that would have got more if nothing were kept back."""
+        return int(((self.for_later > 0) | (self.for_urgent > 0)).sum())
+
+
+def prices_from(
+    earlier: Instance, share_left_permille: int, tiers: int, unpriced_tiers: int = 0
+) -> Reserves:
+    """Reserves learned from earlier needs.
+
+    earlier              needs of a past period as if they were new, with their edges to today's
+                         lines, `available` being what these still have, 0 allowed
+    share_left_permille  of the demand of that period, how much is still to come before stock is
+                         renewed: 1000 = as much again; more than 1000 is allowed; 0 = nothing
+    tiers                rows wanted, at least 1
+    unpriced_tiers       so many of the most urgent tiers take what there is, at any value: who is
+                         in danger does not wait for who may come
+
+    Without demand to come everything is free. Deterministic.
+    """
+    if share_left_permille < 0 or tiers < 1:
+        raise ValueError(f"share_left_permille {share_left_permille}, tiers {tiers}")
+    lines = len(earlier.available)
+    price = np.zeros((tiers, lines), dtype=np.int64)
+    kept = np.zeros((tiers, lines), dtype=np.int64)
+    if not share_left_permille or not len(earlier.need):
+        return Reserves(price, kept, earlier.scale)
+    # The sample is left as it is and the stock scaled to it.
+    stock = earlier.available * (PERMILLE / share_left_permille)
+    taken = np.zeros(lines)
+    order = np.lexsort((earlier.line, earlier.need))
+    need, line = earlier.need[order], earlier.line[order]
+    weight = earlier.weights()[order] / earlier.scale
+    for tier in range(tiers):
+        asks = np.where(earlier.tier == tier, earlier.required, 0)
+        kept[tier] = np.minimum(
+            np.ceil(taken * share_left_permille / PERMILLE), earlier.available
+        ).astype(np.int64)
+        if not asks.any():
+            continue
+        prices = np.zeros(lines)
+        if tier >= unpriced_tiers:
+            prices = _learn(need, line, weight, asks, stock - taken, STEPS)
+        taken += _expected(need, line, weight, asks, stock - taken, prices)
+        price[tier] = np.rint(prices * earlier.scale).astype(np.int64)
+    return Reserves(price, kept, earlier.scale)
+
+
+def place(instance: Instance, reserves: Reserves) -> Placement:
+    """New needs one after the other, the most urgent first, then as they stand.
+
+    A need takes from the line where value minus price is greatest, none below 0, what is neither
+    taken nor kept back, and then from the next. Smallest lots and whole needs are kept; groups and
+    line steps are not looked at. Deterministic.
+    """
+    rows = np.minimum(np.arange(int(instance.tier.max(initial=0)) + 1), len(reserves.price) - 1)
+    price = np.array(
+        [rescaled(reserves.price[row], reserves.scale, instance.scale) for row in rows]
+    )
+    order = np.lexsort((instance.line, instance.need))
+    needs = len(instance.required)
+    quantity = np.zeros(len(order), dtype=np.int64)
+    for_later, for_urgent = np.zeros(needs, dtype=np.int64), np.zeros(needs, dtype=np.int64)
+    _place(
+        np.lexsort((np.arange(needs), instance.tier)),
+        np.searchsorted(instance.need[order], np.arange(needs + 1)),
+        instance.line[order],
+        instance.weights()[order],
+        instance.required,
+        instance.tier,
+        instance.whole,
+        instance.lot,
+        instance.limit.copy(),
+        price,
+        reserves.kept[rows],
+        quantity,
+        for_later,
+        for_urgent,
+    )
+    given = np.zeros(len(order), dtype=np.int64)
+    given[order] = quantity
+    met = amounts(instance.need, given, needs)
+    missing = instance.required - met
+    return Placement(given, np.minimum(for_later, missing), np.minimum(for_urgent, missing))
+
+
+@compiled
+def _learn(
+    need: IntArray,
+    line: IntArray,
+    weight: FloatArray,
+    asks: IntArray,
+    stock: FloatArray,
+    steps: int,
+) -> FloatArray:
+    """(m,) prices per unit at which the needs' demand about equals the stock. Edges by need."""
+    lines = len(stock)
+    first_step = FIRST_STEP * _mean_best(need, weight, asks)
+    price, total = np.zeros(lines), np.zeros(lines)
+    step, last = np.full(lines, first_step), np.zeros(lines)
+    for round_ in range(steps):
+        demand = np.zeros(lines)
+        edge = 0
+        while edge < len(need):
+            asking = need[edge]
+            best, profit = -1, 0.0
+            while edge < len(need) and need[edge] == asking:
+                if weight[edge] - price[line[edge]] > profit:
+                    best, profit = line[edge], weight[edge] - price[line[edge]]
+                edge += 1
+            if best >= 0:
+                demand[best] += asks[asking]
+        for row in range(lines):
+            excess = (demand[row] - stock[row]) / max(stock[row], 1.0)
+            excess = min(1.0, max(-1.0, excess))
+            if excess * last[row] > 0.0:
+                step[row] *= GROWS
+            elif excess * last[row] < 0.0:
+                step[row] *= SHRINKS
+            price[row] = max(0.0, price[row] + step[row] * excess)
+            last[row] = excess
+        if round_ >= steps // 2:
+            total += price
+    return total / (steps - steps // 2)
+
+
+@compiled
+def _mean_best(need: IntArray, weight: FloatArray, asks: IntArray) -> float:
+    """Mean over units asked of the most each is worth anywhere."""
+    total, units, edge = 0.0, 0.0, 0
+    while edge < len(need):
+        asking = need[edge]
+        best = 0.0
+        while edge < len(need) and need[edge] == asking:
+            best = max(best, weight[edge])
+            edge += 1
+        total += best * asks[asking]
+        units += asks[asking]
+    return total / max(units, 1.0)
+
+
+@compiled
+def _expected(
+    need: IntArray,
+    line: IntArray,
+    weight: FloatArray,
+    asks: IntArray,
+    stock: FloatArray,
+    price: FloatArray,
+) -> FloatArray:
+    """(m,) units the needs take from the stock at these prices, and then at any."""
+    room = stock.copy()
+    left = asks.astype(np.float64)
+    for paying in (True, False):
+        edge = 0
+        while edge < len(need):
+            asking, first = need[edge], edge
+            while edge < len(need) and need[edge] == asking:
+                edge += 1
+            while left[asking] > 0.0:
+                best, most = -1, -np.inf
+                for own in range(first, edge):
+                    profit = weight[own] - price[line[own]]
+                    if room[line[own]] > 0.0 and profit > most and (profit >= 0.0 or not paying):
+                        best, most = line[own], profit
+                if best < 0:
+                    break
+                units = min(left[asking], room[best])
+                left[asking] -= units
+                room[best] -= units
+    return stock - room
+
+
+@compiled
+def _place(
+    needs: IntArray,
+    first: IntArray,
+    line: IntArray,
+    weight: IntArray,
+    required: IntArray,
+    tier: IntArray,
+    whole: NDArray[np.bool_],
+    lot: IntArray,
+    room: IntArray,
+    price: IntArray,
+    kept: IntArray,
+    quantity: IntArray,
+    for_later: IntArray,
+    for_urgent: IntArray,
+) -> None:
+    for need in needs:
+        row = tier[need]
+        missing = required[need]
+        while missing > 0:
+            best, most = -1, np.int64(-1)
+            for edge in range(first[need], first[need + 1]):
+                profit = weight[edge] - price[row, line[edge]]
+                free = room[line[edge]] - kept[row, line[edge]]
+                least = required[need] if whole[need] else lot[line[edge]]
+                enough = free >= least and missing >= lot[line[edge]]
+                if enough and quantity[edge] == 0 and profit > most:
+                    best, most = edge, profit
+            if best < 0:
+                break
+            units = min(missing, room[line[best]] - kept[row, line[best]])
+            quantity[best] = units
+            room[line[best]] -= units
+            missing -= units
+        if missing > 0:
+            _count(
+                need, missing, first, line, required, whole, lot, room, kept[row], quantity,
+                for_later, for_urgent,
+            )  # fmt: skip
+
+
+@compiled
+def _count(
+    need: int,
+    missing: int,
+    first: IntArray,
+    line: IntArray,
+    required: IntArray,
+    whole: NDArray[np.bool_],
+    lot: IntArray,
+    room: IntArray,
+    kept: IntArray,
+    quantity: IntArray,
+    for_later: IntArray,
+    for_urgent: IntArray,
+) -> None:
+    """What lines still had for the need, and what it was kept for."""
+    for edge in range(first[need], first[need + 1]):
+        place = line[edge]
+        least = required[need] if whole[need] else lot[place]
+        free = room[place] - kept[place]
+        if quantity[edge] > 0:
+            for_urgent[need] += min(missing, room[place])
+        elif room[place] >= least and missing >= lot[place]:
+            # It could have had what is free: only the price stood in its way.
+            if free >= least:
+                for_later[need] += min(missing, free)
+            else:
+                for_urgent[need] += min(missing, room[place])
