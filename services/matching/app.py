@@ -16,6 +16,7 @@ from services.matching.routes.policies import router as policies_router
 from services.matching.routes.rankings import router as rankings_router
 from services.matching.routes.results import router as results_router
 from services.matching.routes.rounds import router as rounds_router
+from services.matching.routes.search import router as search_router
 from services.matching.trainer import train_rankings
 from services.matching.worker import Drive, compute_rounds
 from shared.client import Client
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings,
         [
             matches_router,
+            search_router,
             policies_router,
             rounds_router,
             results_router,

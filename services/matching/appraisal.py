@@ -28,8 +28,8 @@ from services.matching.ranking import features
 from services.matching.ranking.memory import AcceptanceFacts, memory, whole_vectors
 from services.matching.ranking.scorecard import Scorecard
 from services.matching.retrieval import text_of
-from services.matching.text import likeness
-from services.matching.text.tokens import tokens
+from services.matching.text.likeness import LATENT_SHARE
+from services.matching.text.tokens import is_chinese, tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,7 +104,7 @@ def appraise(pairs: Pairs, judge: Judge) -> Appraised:
         features.Pairs(
             lexical=pairs.lexical,
             dense=dense,
-            fused=likeness._fused(pairs.lexical, dense),
+            fused=fused([text_of(n) for n in pairs.needs], need, pairs.lexical, dense),
             specification_asked=asked,
             specification_met=met,
             required=needs.remaining[need],
@@ -138,6 +138,17 @@ def lexical_of(words: WordIndex, queries: Sequence[str], serials: IntArray) -> I
         for place, query in enumerate(asked)
     ]
     return np.concatenate([np.zeros(0, dtype=np.int64), *shares])
+
+
+def fused(queries: Sequence[str], query: IntArray, lexical: IntArray, dense: IntArray) -> IntArray:
+    """As `text.likeness` fuses, with vectors in the place of the collection's latent directions,
+    which are learned of collections that do not change.
+
+    query  (e,) rows of queries;  lexical, dense  (e,) thousandths
+    """
+    share = np.array([0 if is_chinese(text) else LATENT_SHARE for text in queries], dtype=np.int64)
+    of_pair = share[query]
+    return (lexical * PERMILLE + dense * of_pair) // (PERMILLE + of_pair)
 
 
 def _share(scores: IntArray, greatest: int) -> IntArray:

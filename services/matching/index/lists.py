@@ -195,6 +195,12 @@ class Lists:
         rows = np.where(missing, -1, self.row_of[np.maximum(entries, 0)])
         return rows.astype(np.int64), np.where(missing, 0, similarities / np.float32(_SQUARED))
 
+    def cosines(self, vectors: NDArray[np.float32], entries: NDArray[np.int64]) -> Any:
+        """(entries,) float32 cosines of one vector (1, dimension + TIE_COLUMNS) with entries."""
+        if not len(entries):
+            return np.zeros(0, dtype=np.float32)
+        return self._faiss.reconstruct_batch(entries) @ vectors[0] / np.float32(_SQUARED)
+
     def room_for(self, lists: int) -> None:
         """At least so many lists: a search reads no more a query than there are in all."""
         while self._faiss.nlist < lists:

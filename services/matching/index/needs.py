@@ -24,7 +24,7 @@ from services.matching.index.lists import (
     likest,
     prepared,
 )
-from services.matching.index.offers import Hit, part_of
+from services.matching.index.offers import Hit, cosines_of, part_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -153,6 +153,13 @@ class NeedIndex:
                 if row >= 0
             ]
         return sorted(hits, key=lambda hit: (-hit.similarity, hit.id.bytes))
+
+    def cosines(self, vector: NDArray[np.float32], ids: Sequence[UUID]) -> NDArray[np.float32]:
+        """How alike these needs are to a vector (dimension,); 0 for one that is not there."""
+        with self.gate.reading():
+            rows = np.array([self.rows.row_of.get(key, -1) for key in ids], dtype=np.int64)
+            entries = np.where(rows >= 0, self.rows["entry"][rows], -1)
+            return cosines_of(self._lists, vector, entries)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything as arrays, for `restored`. The caller holds the gate."""

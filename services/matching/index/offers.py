@@ -182,6 +182,13 @@ class OfferIndex:
                 for rows, near in zip(found.rows.tolist(), found.similarities, strict=True)
             ]
 
+    def cosines(self, vector: NDArray[np.float32], ids: Sequence[UUID]) -> NDArray[np.float32]:
+        """How alike these lines are to a vector (dimension,); 0 for one that is not there."""
+        with self.gate.reading():
+            rows = [self.rows.row_of.get(key, -1) for key in ids]
+            entries = [self._entries_of[row][0] if row in self._entries_of else -1 for row in rows]
+            return cosines_of(self._lists, vector, np.array(entries, dtype=np.int64))
+
     def line_id(self, row: int) -> UUID:
         return self.rows.id_of(row)
 
@@ -268,6 +275,16 @@ class OfferIndex:
             return accepted
 
         return accept
+
+
+def cosines_of(
+    lists: Lists, vector: NDArray[np.float32], entries: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """(entries,); 0 where the entry is -1."""
+    found = np.zeros(len(entries), dtype=np.float32)
+    there = entries >= 0
+    found[there] = lists.cosines(prepared(vector[None], None), entries[there])
+    return found
 
 
 def part_of(state: dict[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:

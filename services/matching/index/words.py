@@ -19,8 +19,8 @@ from uuid import UUID
 import numpy as np
 
 from services.matching.index.lists import Gate
-from services.matching.text.lexical import K1, WEIGHT_SCALE, B
-from services.matching.text.tokens import tokens
+from services.matching.text.lexical import EMPHASIS, K1, PAIR_EMPHASIS, WEIGHT_SCALE, B
+from services.matching.text.tokens import is_chinese_token, tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,8 +46,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """columns (q,) of the words some document has, ascending; counts (q,); greatest: the highest
-    score a document could have, were it the best for every word."""
+    """columns   (q,) of the words some document has, ascending
+    counts    (q,) how often they are asked, emphasised
+    greatest  the highest score a document could have, were it the best for every word
+    """
 
     columns: IntArray
     counts: IntArray
@@ -93,6 +95,8 @@ class WordIndex:
         self.serial_of: dict[UUID, int] = {}
         self.ids: list[UUID] = []
         self._column_of: dict[str, int] = {}
+        # The ids as two big-endian numbers: what was made later is greater (UUIDv7).
+        self._high, self._low = Column(np.uint64), Column(np.uint64)
         self._alive, self._lengths = Column(np.bool_), Column(np.int64)
         # Words of document s: places starts[s] to starts[s + 1] of words and counts.
         self._starts = Column(np.int64)
@@ -136,13 +140,18 @@ class WordIndex:
         return self._facets[number].array
 
     @property
+    def keys(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """(serials,) each: the halves of the ids, in the order of their making."""
+        return self._high.array, self._low.array
+
+    @property
     def coded(self) -> tuple[IntArray, IntArray]:
         """Serials and division codes, one pair a division of a document."""
         return self._coded.array, self._codes.array
 
     def query(self, text: str) -> Query:
         asked = {
-            column: count
+            column: count * _emphasis(word)
             for word, count in _counted(text).items()
             if (column := self._column_of.get(word)) is not None and self._having.array[column]
         }
@@ -228,6 +237,8 @@ class WordIndex:
         self._words.extend(columns)
         self._counts.extend(counts)
         self._starts.extend([len(self._words)])
+        self._high.extend([document.id.int >> 64])
+        self._low.extend([document.id.int & (2**64 - 1)])
         self._alive.extend([True])
         self._lengths.extend([sum(counts)])
         self._length += sum(counts)
@@ -279,6 +290,8 @@ class WordIndex:
             self._counts.replace(self._counts.array[places])
             self._starts.replace(np.concatenate([[0], ends]))
             self._lengths.replace(self._lengths.array[alive])
+            self._high.replace(self._high.array[alive])
+            self._low.replace(self._low.array[alive])
             self._alive.replace(np.ones(len(alive), dtype=np.bool_))
             for facet in self._facets:
                 facet.replace(facet.array[alive])
@@ -332,3 +345,7 @@ def _counted(text: str) -> dict[str, int]:
     for token in tokens(text):
         found[token] = found.get(token, 0) + 1
     return found
+
+
+def _emphasis(word: str) -> int:
+    return PAIR_EMPHASIS if len(word) == 2 and is_chinese_token(word) else EMPHASIS
