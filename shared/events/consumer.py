@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.client import Client, RemoteFailure, RemoteProblem
 from shared.db import Sessions, try_lock
+from shared.errors import Unavailable
 from shared.events.feed import FeedBehind
 from shared.events.model import CloudEvent
 from shared.logs import begin_trace
@@ -76,6 +77,11 @@ class Consumer:
                     extra={"source": self.source, "error": type(error).__name__},
                     exc_info=not isinstance(error, OSError),
                 )
+            except Unavailable as error:
+                self.stopped_at = f"{self.source}: {error.code}"
+                log.warning(
+                    "feed not applied", extra={"source": self.source, "error": error.detail}
+                )
             except Exception as error:
                 # Whatever a handler raises stops this feed here; it is tried again, not skipped.
                 self.stopped_at = self.stopped_at or f"{self.source}: {type(error).__name__}"
@@ -86,8 +92,9 @@ class Consumer:
     async def _step(self, sessions: Sessions) -> None:
         async with sessions() as session:
             after = await cursor(session, self.source)
-        # The first question is answered at once, so that a quiet feed does not delay readiness.
-        wait_s = WAIT_S if self.reached else 0
+        # The first question, also after a failure, is answered at once: a quiet feed must not delay
+        # readiness.
+        wait_s = WAIT_S if self.reached and self.stopped_at is None else 0
         try:
             answer = await self.client.get(
                 self.path,
@@ -142,12 +149,15 @@ class Consumer:
 
 
 def _is_of_an_event(error: Exception) -> bool:
-    """Whether what an event says was refused, not the database lost or another replica faster."""
+    """Whether what an event says was refused.
+
+    Not so: the database was lost, another replica was faster, the service takes nothing now.
+    """
     if isinstance(error, DBAPIError):
         # SQLSTATE class 22: data exceptions, which not every driver makes a DataError.
         state = getattr(error.orig, "sqlstate", None) or ""
         return isinstance(error, (IntegrityError, DataError)) or state.startswith("22")
-    return not isinstance(error, (_CursorMoved, OSError))
+    return not isinstance(error, (_CursorMoved, OSError, Unavailable))
 
 
 async def cursor(session: AsyncSession, source: str) -> int:

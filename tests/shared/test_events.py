@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from shared.client import Client, RemoteProblem, RemoteUnavailable
 from shared.db import uuid7
+from shared.errors import Unavailable
 from shared.events import CloudEvent, Consumer, Sequencer, cursor, emit
 from tests.shared.sample import ThingMade
 
@@ -51,7 +52,7 @@ async def running(*coroutines: Any):
         await asyncio.gather(*jobs, return_exceptions=True)
 
 
-async def until(condition, timeout_s: float = 10.0):
+async def until(condition, timeout_s: float = 120.0):
     async with asyncio.timeout(timeout_s):
         while not await condition():  # noqa: ASYNC110 - what is waited for is in a database
             await asyncio.sleep(0.02)
@@ -185,9 +186,11 @@ class Wire(httpx.ASGITransport):
         super().__init__(app)
         self.faults: list[str] = []
         self.sent = 0
+        self.waits: list[float] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.sent += 1
+        self.waits.append(float(request.url.params.get("wait", 0)))
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "before":
             raise httpx.ConnectError("not done", request=request)
@@ -249,7 +252,7 @@ async def test_lost_calls_and_lost_answers_apply_each_event_once(
         async def applied() -> bool:
             return len(await effects(sessions)) >= 6
 
-        await until(applied, 30)
+        await until(applied)
     assert await effects(sessions) == [1, 2, 3, 4, 5, 6]
 
 
@@ -272,7 +275,7 @@ async def test_a_consumer_killed_inside_its_transaction_applies_again_from_the_c
         async def applied() -> bool:
             return len(await effects(sessions)) >= 4
 
-        await until(applied, 30)
+        await until(applied)
     assert await effects(sessions) == [1, 2, 3, 4]
 
 
@@ -286,7 +289,7 @@ async def test_two_replicas_of_a_consumer_apply_each_event_once(
         async def applied() -> bool:
             return len(await effects(sessions)) >= 10
 
-        await until(applied, 30)
+        await until(applied)
     assert await effects(sessions) == list(range(1, 11))
 
 
@@ -316,15 +319,47 @@ async def test_an_event_that_cannot_be_applied_stops_there_and_is_named(
         async def gone_on() -> bool:
             return await effects(sessions) == [1, 2, 3, 4, 5]
 
-        await until(gone_on, 30)
+        await until(gone_on)
 
         async def healthy() -> bool:
             return consumer.stopped_at is None
 
-        # The flag falls with the next successful turn, which a new event brings at once.
-        headers = {**maker, "Idempotency-Key": "last"}
-        await client.post("/v1/things", json={"name": "t", "pieces": 6}, headers=headers)
         await until(healthy)
+
+
+async def test_a_consumer_that_goes_on_says_so_at_once_in_a_quiet_feed(feed, wire, sessions):
+    """Not only when the next event comes: until then its service would count as not ready."""
+    consumer = Consumer("sample", feed, store)
+    consumer.reached, consumer.stopped_at = True, "sample: the database was lost"
+    async with running(consumer.run(sessions)):
+
+        async def waits_for_more() -> bool:
+            return len(wire.waits) == 2
+
+        await until(waits_for_more)
+        assert consumer.stopped_at is None
+    assert wire.waits == [0.0, 20.0]
+
+
+async def test_no_event_is_blamed_when_its_receiver_cannot_take_any(
+    client, maker, feed, sessions, effect_table
+):
+    await make_things(client, maker, 3)
+    tried: list[int] = []
+
+    async def is_shut(session, events: list[CloudEvent]) -> None:
+        tried.append(len(events))
+        raise Unavailable("shut for a while")
+
+    consumer = Consumer("sample", feed, is_shut)
+    async with running(consumer.run(sessions)):
+
+        async def tried_again() -> bool:
+            return len(tried) >= 2
+
+        await until(tried_again)
+        assert consumer.stopped_at == "sample: unavailable"
+    assert tried == [3] * len(tried)  # not one by one
 
 
 async def test_a_gap_in_the_feed_stops_the_consumer(client, maker, feed, sessions, effect_table):
