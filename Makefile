@@ -13,7 +13,7 @@ STAMP := $(VENV)/.ready-$(shell cat requirements.lock requirements-uv.lock | $(S
 $(shell $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.ready-*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench load emergency token verify recompute openapi lock clean
+.PHONY: help setup run test lint bench load emergency report token verify recompute openapi lock clean
 
 help:
 	@echo 'make run           set up, start, load the example, do the main job; Ctrl-C stops (ONCE=1: stops by itself)'
@@ -22,6 +22,7 @@ help:
 	@echo 'make bench         measure what the tests do not'
 	@echo 'make load FROM=…   read needs and offers from a folder into the running platform'
 	@echo 'make emergency     play officers and coordinator for what was loaded, by the emergency policy'
+	@echo 'make report        a round in Markdown (ROUND=…, DIVISION=…, INTO=file.md with a picture beside it, EVERY=1)'
 	@echo 'make token SUBJECT=… ROLE=… [DIVISION=…] [ORG=…]   a development token'
 	@echo 'make openapi       renew the committed OpenAPI documents'
 	@echo 'make verify        recompute the log and compare it with the copy kept outside PostgreSQL'
@@ -72,6 +73,10 @@ load: $(STAMP)
 
 emergency: $(STAMP)
 	@exec $(BIN)/python -m deploy.emergency
+
+report: $(STAMP)
+	@exec $(BIN)/python -m deploy.report $(if $(ROUND),--round "$(ROUND)") $(if $(DIVISION),--division "$(DIVISION)") \
+	  $(if $(INTO),--into "$(INTO)") $(if $(EVERY),--every)
 
 token: $(STAMP)
 	@test -n "$(SUBJECT)" -a -n "$(ROLE)" || { echo 'make token SUBJECT=… ROLE=… [DIVISION=…] [ORG=…]'; exit 1; }
