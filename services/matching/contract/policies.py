@@ -109,7 +109,8 @@ class Policy(Body):
     waiting_days_full         days of waiting that count in full
     one_aid_days              how long one aid of an item class excludes another; 0 = never
     forecast_days             of earlier demand, from which placements between rounds judge what
-                              the urgent will ask for
+                              is to come
+    forecast_permille         of that demand, what is expected again before the next round
     close_after_s             from the household's confirmation to `closed`
     """
 
@@ -129,6 +130,7 @@ class Policy(Body):
     one_aid_days: Annotated[int, Field(ge=0, le=3_650)]
     one_aid_applicant_kinds: list[Literal["household", "village", "institution"]]
     forecast_days: Annotated[int, Field(ge=1, le=365)]
+    forecast_permille: Annotated[int, Field(ge=0, le=10_000)]
     deadlines_s: Deadlines
     close_after_s: Seconds
     slip_attempts_max: Annotated[int, Field(ge=1, le=10)]

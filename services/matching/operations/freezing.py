@@ -1,12 +1,12 @@
 """Snapshots: what a round is computed from, read in one moment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.matching import domain
@@ -47,6 +47,7 @@ async def freeze(session: AsyncSession, wanted: Wanted, at: datetime) -> Snapsho
     needs = await _needs(session, wanted, at)
     item_classes = {need.item_class for need in needs}
     lines = await _lines(session, item_classes, at)
+    earlier = [] if wanted.since is None else await _earlier(session, wanted, needs, at)
     return Snapshot(
         taken_at=at,
         division_code=wanted.division_code,
@@ -60,6 +61,7 @@ async def freeze(session: AsyncSession, wanted: Wanted, at: datetime) -> Snapsho
         card=await active_scorecard(session),
         acceptance=await acceptance_facts(session, at, item_classes),
         start_prices=dict(wanted.prices),
+        earlier=tuple(earlier),
     )
 
 
@@ -74,12 +76,9 @@ async def prices_of(session: AsyncSession, round_id: UUID) -> dict[str, int]:
 
 
 async def _needs(session: AsyncSession, wanted: Wanted, at: datetime) -> list[NeedTerms]:
-    low, high = code_range(wanted.division_code)
     promised = await _promised(session, Allocation.need_id, Allocation.need_seen)
     query: Select[Any] = select(NeedView.__table__, _aided_at().label("aided_at")).where(
-        NeedView.division_code >= f"{low:012}",
-        # The root's range ends at 10^12, which has no twelve-digit form.
-        NeedView.division_code < f"{high:012}" if high < 10**12 else literal(True),
+        *_within(wanted.division_code),
         NeedView.state == "published",
         NeedView.remaining > 0,
         NeedView.expires_at > at,
@@ -97,6 +96,36 @@ async def _needs(session: AsyncSession, wanted: Wanted, at: datetime) -> list[Ne
         raise domain.RoundTooLarge(NEEDS_MAX)
     lacking = ((row, row.remaining - promised.get(row.need_id, 0)) for row in rows)
     return [need_terms(row, lacks, row.aided_at) for row, lacks in lacking if lacks > 0]
+
+
+async def _earlier(
+    session: AsyncSession, wanted: Wanted, considered: Sequence[NeedTerms], at: datetime
+) -> list[NeedTerms]:
+    """What was asked for in the classes considered, in the policy's days before; the newest when
+    they are too many."""
+    rows = await session.execute(
+        select(NeedView.__table__)
+        .where(
+            *_within(wanted.division_code),
+            NeedView.item_class.in_({need.item_class for need in considered}),
+            NeedView.published_at > at - timedelta(days=wanted.policy.forecast_days),
+            NeedView.published_at <= at,
+        )
+        .order_by(NeedView.published_at.desc(), NeedView.need_id)
+        .limit(NEEDS_MAX)
+    )
+    placed = {need.need_id for need in considered}
+    found = [need_terms(row, row.required) for row in rows if row.need_id not in placed]
+    return sorted(found, key=lambda need: need.need_id.bytes)
+
+
+def _within(division_code: str) -> list[ColumnElement[bool]]:
+    low, high = code_range(division_code)
+    return [
+        NeedView.division_code >= f"{low:012}",
+        # The root's range ends at 10^12, which has no twelve-digit form.
+        NeedView.division_code < f"{high:012}" if high < 10**12 else literal(True),
+    ]
 
 
 def _aided_at() -> Any:

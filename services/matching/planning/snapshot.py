@@ -25,6 +25,9 @@ class Snapshot:
     card           the ranking in force, whole
     acceptance     what organizations did before, and what similar needs accepted
     start_prices   `Plan.prices` of the round this one starts from; a placement is judged by them
+    earlier        of a placement: needs published in the policy's forecast_days before those it
+                   considers, with all they asked for, whatever became of them: by these it judges
+                   what is still to come
     """
 
     taken_at: datetime
@@ -39,6 +42,7 @@ class Snapshot:
     card: Scorecard = field(default_factory=reasoned)
     acceptance: AcceptanceFacts = field(default_factory=AcceptanceFacts)
     start_prices: dict[str, int] = field(default_factory=dict)
+    earlier: tuple[NeedTerms, ...] = ()
 
     def sorted(self) -> Snapshot:
         """Itself with needs and lines in the order of their ids."""
@@ -58,6 +62,7 @@ def pack(snapshot: Snapshot) -> tuple[bytes, str]:
         "acceptance": snapshot.acceptance.plain(),
         "needs": [_fields(need) for need in snapshot.needs],
         "lines": [_fields(line) for line in snapshot.lines],
+        "earlier": [_fields(need) for need in snapshot.earlier],
     }
     body = json.dumps(
         plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain
@@ -103,6 +108,7 @@ def thaw(body: bytes, sha256: str) -> Snapshot:
             "policy": Policy.model_validate(plain["policy"]),
             "needs": tuple(_need(n) for n in plain["needs"]),
             "lines": tuple(_line(m) for m in plain["lines"]),
+            "earlier": tuple(_need(n) for n in plain["earlier"]),
             "card": Scorecard.model_validate(plain["card"]),
             "acceptance": acceptance_facts(plain["acceptance"]),
         }
