@@ -7,17 +7,21 @@ out below its line's lot is taken back and placed again, urgent needs first, in 
 * onto a line whose lot is larger than what is missing, the rest taken off the need's other parts;
 * onto a line where another need can give up its place for one elsewhere, losing nothing.
 
-So a need's amount only grows; no edge is given up for good before everything was tried.
+So a need's amount only grows; no edge is given up for good before everything was tried. Small parts
+of the graph are then planned exactly where units are still missing: the most units first, among
+those the most value.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from services.matching.solver import components
 from services.matching.solver.compiled import compiled
-from services.matching.solver.instance import BoolArray, Instance, IntArray
+from services.matching.solver.instance import BoolArray, Instance, IntArray, Stopped
 
 # Rounds over all needs with something missing; what one gives up another may take.
 PASSES_MAX = 4
@@ -62,10 +66,10 @@ class Planner:
         self.line_edges = by_line
         self.line_first = np.searchsorted(line[by_line], np.arange(lines + 1))
 
-    def settle(self, parts: IntArray, room: IntArray, tier: int) -> None:
+    def settle(self, parts: IntArray, room: IntArray, tier: int, stop: Callable[[], bool]) -> None:
         """Make every part a lot; parts (e,) of the instance's edges is changed, room (m,) too.
 
-        Needs of tiers up to `tier` may change lines, only those of `tier` gain.
+        Needs of tiers up to `tier` may change lines, only those of `tier` gain. Raises Stopped.
         """
         instance = self.instance
         given = np.zeros(len(instance.required), dtype=np.int64)
@@ -90,9 +94,44 @@ class Planner:
         room_back = np.where(lost & ~np.isin(np.arange(len(parts)), self.edges), parts, 0)
         np.add.at(board.room, instance.line, room_back)
         np.add.at(board.missing, instance.need, room_back)
-        _settle(board, divisible & (instance.tier == tier))
+        now = divisible & (instance.tier == tier)
+        _settle(board, now)
+        self._plan_exactly(board, now, stop)
         parts[divisible[instance.need]] = 0
         parts[self.edges] = board.part
+
+    def _plan_exactly(self, board: Parts, now: BoolArray, stop: Callable[[], bool]) -> None:
+        """Small parts of the graph of this tier's needs, where a lot keeps units from someone."""
+        edges = np.flatnonzero(now[board.need])
+        weight = self.instance.weights()[self.edges]
+        parts = components.small_parts(
+            board.need[edges],
+            board.line[edges],
+            len(board.missing),
+            len(board.room),
+            components.LOT_EDGES_MAX,
+        )
+        hindered = [
+            edges[part]
+            for part in parts
+            if board.missing[board.need[edges[part]]].any()
+            and board.lot[board.line[edges[part]]].max() > 1
+        ]
+        for own in components.within(hindered):
+            if stop():
+                raise Stopped
+            # As if nothing was planned for these needs yet.
+            room, missing = board.room.copy(), board.missing.copy()
+            np.add.at(room, board.line[own], board.part[own])
+            np.add.at(missing, board.need[own], board.part[own])
+            planned = components.plan_lots(
+                board.need[own], board.line[own], board.lot[board.line[own]], weight[own],
+                missing, room,
+            )  # fmt: skip
+            if planned is not None and planned.sum() > board.part[own].sum():
+                np.add.at(room, board.line[own], -planned)
+                np.add.at(missing, board.need[own], -planned)
+                board.part[own], board.room[:], board.missing[:] = planned, room, missing
 
 
 @compiled

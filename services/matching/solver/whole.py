@@ -186,7 +186,7 @@ class _Repair:
     def _plan(self, tier: int) -> None:
         if self.stop():
             raise Stopped
-        self.planner.settle(self.parts, self._room(), tier)
+        self.planner.settle(self.parts, self._room(), tier, self.stop)
 
 
 def _board(instance: Instance, edges: IntArray, solution: Solution) -> placing.Board:
