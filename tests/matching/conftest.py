@@ -212,12 +212,13 @@ class World:
 
     # -------------------------------------------------------------- rounds
 
-    async def round(self, policy: str = "example-1", division: str = CITY) -> dict[str, Any]:
+    async def round(
+        self, policy: str = "example-1", division: str = CITY, **more: Any
+    ) -> dict[str, Any]:
         """A computed round."""
         await self.caught_up()
-        started = await self.post(
-            "/rounds", self.coordinator, {"division_code": division, "policy": policy}, status=201
-        )
+        body = {"division_code": division, "policy": policy} | more
+        started = await self.post("/rounds", self.coordinator, body, status=201)
 
         async def computed() -> Any:
             found = await self.get(f"/rounds/{started['id']}", self.coordinator)
