@@ -52,7 +52,9 @@ from services.matching.solver.instance import (
 from services.matching.solver.kernels import Ints
 
 # A step of 20 points was seen to leave a gap of 0.1 % where lines have 70 % of what is asked.
-POINTS_PER_GAP = 20_000
+POINTS_PER_GAP = 16_000
+# Of the gap asked for, what the next try aims at when the last step was too long.
+AIM = 0.7
 # Steps are in 1024ths of a point.
 STEP_BITS = 10
 # Bids in one go, between two looks at `stop`: some tenths of a second.
@@ -80,9 +82,13 @@ class GapNotReached(Exception):
 
 @dataclass(frozen=True)
 class Start:
-    """What an auction goes on from: quantity (e,) and price (m,) of an earlier one."""
+    """What an auction goes on from: an earlier one's answer.
+
+    quantity (e,) or, when nothing is given yet, (0,); given (n,) its sum per need; price (m,)
+    """
 
     quantity: IntArray
+    given: IntArray
     price: IntArray
 
 
@@ -99,15 +105,15 @@ def solve_tiers(
     market = Market(instance, stop)
     price = np.zeros(len(instance.available), dtype=np.int64)
     start = Start(
-        np.zeros(len(instance.need), dtype=np.int64),
+        np.zeros(0, dtype=np.int64),
+        np.zeros(len(instance.required), dtype=np.int64),
         price if start_price is None else np.maximum(start_price, 0),
     )
     duals = Duals.none(instance)
     tiers = []
     for tier in np.unique(instance.tier):
         now = instance.tier == tier
-        served = amounts(instance.need, start.quantity, len(instance.required))
-        stage = _Search(market, int(tier), now, np.where(now, 0, served), gap_ppm)
+        stage = _Search(market, int(tier), now, np.where(now, 0, start.given), gap_ppm)
         start, duals, answer = stage.run(start)
         tiers.append(answer)
     return Relaxed(start.quantity, duals, tuple(tiers), "auction")
@@ -145,20 +151,19 @@ class _Search:
                 duals = Duals(start.price, groups.bonus, bonus)
                 found, forced = self._auction(start, duals, points)
                 duals = replace(duals, price=found.price)
-                given = amounts(self.instance.need, found.quantity, len(self.instance.required))
-                amount = int(given[self.now].sum())
+                amount = int(found.given[self.now].sum())
                 stage = Stage(self.instance, self.fixed, self.now, amount)
                 answer = certify(stage, self.tier, amount, found.quantity, duals)
                 reached = answer.gap_ppm
                 if answer.gap_ppm <= self.gap_ppm:
                     return found, duals, answer
-                if not groups.move(given):
+                if not groups.move(found.given):
                     break
                 start = found
             if forced:
                 bonus = 8 * bonus + top
             else:
-                points = max(1, points // 4)
+                points = max(1, min(points // 2, int(points * AIM * self.gap_ppm / reached)))
         raise GapNotReached(f"tier {self.tier}: {reached} ppm")
 
     def _auction(self, start: Start, duals: Duals, points: int) -> tuple[Start, bool]:
@@ -167,8 +172,7 @@ class _Search:
         forced = FORCED * VALUE_MAX * int(self.instance.unit.max()) + abs(duals.bonus)
         paid = np.where(self.now, extra(self.instance, duals), forced)
         found = self.market.auction(start, supply, paid, points)
-        moved = self.market.complete(found.quantity, self.fixed, supply)
-        return found, moved
+        return self.market.complete(found, self.fixed, supply)
 
 
 class GroupBonuses:
@@ -255,47 +259,45 @@ class Market:
         # No more bids than units, nor, after merging, than edges; and those of nobody.
         books = np.minimum(instance.available, edges + edges // 2 + 8) + np.diff(steps.start) + 1
         self.room = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(books)])
-        size = int(self.room[-1])
         self.count = np.zeros(lines, dtype=np.int64)
-        self.book = (
-            np.zeros(size, dtype=np.int64),
-            np.zeros(size, dtype=np.int32),
-            np.zeros(size, dtype=np.int32),
-            np.zeros(size, dtype=np.int64),
-        )
+        self.book = np.zeros((int(self.room[-1]), 3), dtype=np.int64)
         self.price = np.zeros(lines, dtype=np.int64)
         self.todo = np.zeros(needs, dtype=np.int64)
-        self.queue = np.zeros(needs, dtype=np.int64)
+        blocks = needs // kernels.BLOCK + 1
+        self.queue = np.zeros(blocks * kernels.BLOCK, dtype=np.int64)
         self.queued = np.zeros(needs, dtype=np.bool_)
-        self.state = np.zeros(2, dtype=np.int64)
+        self.ring = np.zeros((blocks, 2), dtype=np.int64)
+        self.state = np.zeros(3, dtype=np.int64)
 
     def auction(self, start: Start, supply: IntArray, paid: IntArray, points: int) -> Start:
         """Let all bid from `start`; needs get at most `supply`."""
         step = np.maximum(1, self.instance.unit * points >> STEP_BITS)
         wants = (self.start, self.line, self.value, self.instance.unit, paid)
-        books = (self.room, self.count, *self.book)
+        books = (self.room, self.count, self.book)
         self.price[:] = start.price
         kernels.open_books(
             *books, self.price, start.quantity, self.need, self.line, *self.asks, start.price
         )
-        self.todo[:] = supply - amounts(self.instance.need, start.quantity, len(supply))
-        if start.quantity.any():
+        self.todo[:] = supply - start.given
+        if len(start.quantity):
             kernels.release(*wants, step, self.todo, *books, self.price, *self.asks)
         self._bid(wants, step)
         self._lower(wants, step)
         quantity = np.zeros(len(self.line), dtype=np.int64)
-        kernels.held(self.room, self.count, self.book[1], self.book[3], quantity)
-        return Start(quantity, self.price.copy())
+        kernels.held(self.room, self.count, self.book, quantity)
+        return Start(
+            quantity, amounts(self.instance.need, quantity, len(supply)), self.price.copy()
+        )
 
     def _bid(self, wants: Wants, step: IntArray) -> None:
-        kernels.call(self.todo, self.queue, self.queued, self.state)
+        kernels.call(self.todo, self.queue, self.queued, self.ring, self.state)
         most = BIDS_MOST * (len(self.todo) + len(self.price)) + BIDS_AT_ONCE
         for _ in range(0, most, BIDS_AT_ONCE):
             if self.stop():
                 raise Stopped
             if kernels.bid_all(
-                *wants, step, self.todo, self.room, self.count, *self.book, self.price,
-                self.queue, self.queued, self.state, BIDS_AT_ONCE,
+                *wants, step, self.todo, self.room, self.count, self.book, self.price,
+                self.queue, self.queued, self.ring, self.state, BIDS_AT_ONCE,
             ):  # fmt: skip
                 return
             if self.price.max() > kernels.PRICE_MAX // 2:
@@ -304,7 +306,7 @@ class Market:
 
     def _lower(self, wants: Wants, step: IntArray) -> None:
         """Lines with units nobody wants at their price ask less, until it hardly matters."""
-        books = (self.room, self.count, *self.book)
+        books = (self.room, self.count, self.book)
         for turn in range(DROPS):
             left = kernels.unsold(*books, *self.asks)
             worth = dot(left, self.price)
@@ -318,22 +320,23 @@ class Market:
             kernels.release(*wants, step, self.todo, *books, self.price, *self.asks)
             self._bid(wants, step)
 
-    def complete(self, quantity: IntArray, fixed: IntArray, supply: IntArray) -> bool:
-        """Change `quantity` so that earlier needs have what is fixed and the stage the most.
+    def complete(self, found: Start, fixed: IntArray, supply: IntArray) -> tuple[Start, bool]:
+        """Earlier needs have what is fixed, and the stage the most; whether that took changes.
 
-        Whether anything had to be changed.
+        The quantities are changed in place.
         """
-        free = self.instance.limit - amounts(self.instance.line, quantity, len(self.price))
-        lacks = supply - amounts(self.instance.need, quantity, len(supply))
-        earlier = np.where(fixed > 0, lacks, 0)
-        nobody = np.zeros(len(supply), dtype=np.bool_)
         moved = 0
-        for lacking, may_lose in ((earlier, fixed == 0), (lacks, nobody)):
-            if not lacking.any() or not (free.any() or may_lose.any()):
+        given = found.given
+        free = self.instance.limit - amounts(self.instance.line, found.quantity, len(self.price))
+        nobody = np.zeros(len(supply), dtype=np.bool_)
+        for asking, may_lose in ((fixed > 0, fixed == 0), (supply > 0, nobody)):
+            lacks = np.where(asking, supply - given, 0)
+            if not lacks.any() or not (free.any() or may_lose.any()):
                 continue
             by_lines = by_line(self.line, len(self.price))
             moved += augment(
-                self.start, self.line, self.need, *by_lines, quantity, lacking, free, may_lose
-            )
-            lacks = supply - amounts(self.instance.need, quantity, len(supply))
-        return moved > 0
+                self.start, self.line, self.need, *by_lines,
+                found.quantity, lacks, free, may_lose,
+            )  # fmt: skip
+            given = amounts(self.instance.need, found.quantity, len(supply))
+        return replace(found, given=given), moved > 0

@@ -86,8 +86,8 @@ class Relaxed:
 def certify(stage: Stage, tier: int, most: int, quantity: IntArray, duals: Duals) -> Tier:
     """The tier's line in the answer: what was reached against what the prices allow."""
     instance = stage.instance
-    reached, best = welfare(instance, quantity), bound(stage, duals)
-    plain = dot(instance.weights(), quantity)
+    plain = by_value(instance, quantity)
+    reached, best = plain + by_groups_and_lines(instance, quantity), bound(stage, duals)
     return Tier(
         tier=tier,
         asked=int(instance.required[stage.now].sum()),
@@ -107,10 +107,21 @@ def gap_ppm(gap: int, plain: int) -> int:
 
 def welfare(instance: Instance, quantity: IntArray) -> int:
     """In weights; see `instance`."""
-    total = dot(instance.weights(), quantity)
-    given = amounts(instance.need, quantity, len(instance.required))
-    for level in instance.groups:
-        total += dot(level.bonus, _used(level, _of_groups(level, given)))
+    return by_value(instance, quantity) + by_groups_and_lines(instance, quantity)
+
+
+def by_value(instance: Instance, quantity: IntArray) -> int:
+    """The part of the welfare that single edges bring."""
+    return _whole(_values(instance.need, instance.value, instance.unit, quantity))
+
+
+def by_groups_and_lines(instance: Instance, quantity: IntArray) -> int:
+    """The groups' utilities less the lines' costs."""
+    total = 0
+    if instance.groups:
+        given = amounts(instance.need, quantity, len(instance.required))
+        for level in instance.groups:
+            total += dot(level.bonus, _used(level, _of_groups(level, given)))
     if instance.line_steps is not None:
         taken = amounts(instance.line, quantity, len(instance.available))
         total -= dot(instance.line_steps.cost, _used(instance.line_steps, taken))
@@ -214,23 +225,42 @@ def amounts(rows: IntArray, quantity: IntArray, count: int) -> IntArray:
 
 def dot(a: Sequence[int] | IntArray, b: Sequence[int] | IntArray) -> int:
     """The exact sum of products, however large; factors within 2^59 and one of them below 2^51."""
-    high, middle, low = _limbs(np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64))
+    return _whole(_products(np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)))
+
+
+def _whole(limbs: tuple[int, int, int]) -> int:
+    high, middle, low = limbs
     return (int(high) << 60) + (int(middle) << 30) + int(low)
 
 
 @compiled
-def _limbs(a: IntArray, b: IntArray) -> tuple[np.int64, np.int64, np.int64]:
-    mask = (1 << 30) - 1
-    high, middle, low = np.int64(0), np.int64(0), np.int64(0)
+def _products(a: IntArray, b: IntArray) -> tuple[int, int, int]:
+    high, middle, low = 0, 0, 0
     for k in range(len(a)):
-        a1, a0 = a[k] >> 30, a[k] & mask
-        b1, b0 = b[k] >> 30, b[k] & mask
-        low += a0 * b0
-        middle += a1 * b0 + a0 * b1 + (low >> 30)
-        low &= mask
-        high += a1 * b1 + (middle >> 30)
-        middle &= mask
+        high, middle, low = _with_product(high, middle, low, a[k], b[k])
     return high, middle, low
+
+
+@compiled
+def _values(
+    need: IntArray, value: IntArray, unit: IntArray, quantity: IntArray
+) -> tuple[int, int, int]:
+    high, middle, low = 0, 0, 0
+    for e in range(len(quantity)):
+        if quantity[e]:
+            weight = value[e] * unit[need[e]]
+            high, middle, low = _with_product(high, middle, low, weight, quantity[e])
+    return high, middle, low
+
+
+@compiled
+def _with_product(high: int, middle: int, low: int, a: int, b: int) -> tuple[int, int, int]:
+    """Limbs of 30 bits, the lower two never negative, the product added."""
+    mask = (1 << 30) - 1
+    a1, a0, b1, b0 = a >> 30, a & mask, b >> 30, b & mask
+    low += a0 * b0
+    middle += a1 * b0 + a0 * b1 + (low >> 30)
+    return high + a1 * b1 + (middle >> 30), middle & mask, low & mask
 
 
 @compiled

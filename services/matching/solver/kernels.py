@@ -2,14 +2,18 @@
 
 A market is a set of arrays, passed one by one because that is what machine code takes fastest:
 
-start (n+1,), line (e,), value (e,)     the edges of need i are start[i] .. start[i+1]
-unit, paid, step (n,)                   weight of a point per base unit; extra weight; least raise
-todo (n,)                               units the need has not placed
-room (m+1,), count (m,)                 line j's book of bids lies at room[j] .. room[j] + count[j]
-bid, edge, holder, amount (room[m],)    the book: a heap, the lowest bid first
-price (m,)                              the lowest bid, which is what the line's units cost
+start (n+1,), line (e,), value (e,)  the edges of need i are start[i] .. start[i+1]
+unit, paid, step (n,)    weight of a point per base unit; extra weight; least raise
+todo (n,)                units the need has not placed
+room (m+1,), count (m,)  line j's book of bids lies at room[j] .. room[j] + count[j]
+book (room[m], 3)        a heap per line, the lowest bid first: bid, whose, units
+price (m,)               the lowest bid, which is what the line's units cost
 
-Units a line has not given stand in its book as bids of nobody: edge -1, at what the line asks.
+"Whose" is need x 2^32 + edge. Units a line has not given stand in its book as bids of nobody (-1)
+at what the line asks.
+
+Needs wait in blocks of BLOCK rows, each block a ring: neighbours in the rows are mostly neighbours
+on the map, bid for the same lines, and their part of the arrays stays in the processor's cache.
 """
 
 from __future__ import annotations
@@ -24,6 +28,10 @@ from services.matching.solver.instance import BoolArray, IntArray
 
 Ints: TypeAlias = NDArray[np.signedinteger[Any]]
 NOBODY = -1
+EDGE_BITS = 32
+EDGE_MASK = 2**EDGE_BITS - 1
+# Twice as fast as one queue at 10^6 needs; from 2^11 to 2^14 it hardly matters.
+BLOCK = 2**13
 # Price of a line that gives nothing.
 CLOSED = 2**54
 # Prices beyond this mean that needs outbid each other without end; far below overflow.
@@ -31,79 +39,69 @@ PRICE_MAX = 2**56
 
 
 @compiled
-def _push(
-    bid: Ints, edge: Ints, holder: Ints, amount: Ints, first: int, count: int,
-    b: int, e: int, i: int, a: int,
-) -> None:  # fmt: skip
+def _push(book: IntArray, first: int, count: int, bid: int, whose: int, units: int) -> None:
+    """One bid more; `count` is the number before."""
     k = count
     while k > 0:
         above = (k - 1) >> 1
-        if bid[first + above] <= b:
+        if book[first + above, 0] <= bid:
             break
-        bid[first + k] = bid[first + above]
-        edge[first + k] = edge[first + above]
-        holder[first + k] = holder[first + above]
-        amount[first + k] = amount[first + above]
+        book[first + k, 0] = book[first + above, 0]
+        book[first + k, 1] = book[first + above, 1]
+        book[first + k, 2] = book[first + above, 2]
         k = above
-    bid[first + k] = b
-    edge[first + k] = e
-    holder[first + k] = i
-    amount[first + k] = a
+    book[first + k, 0] = bid
+    book[first + k, 1] = whose
+    book[first + k, 2] = units
 
 
 @compiled
-def _pop(bid: Ints, edge: Ints, holder: Ints, amount: Ints, first: int, count: int) -> None:
-    """Without the lowest bid; `count` is the number before."""
-    last = first + count - 1
-    b = bid[last]
+def _replace(book: IntArray, first: int, count: int, bid: int, whose: int, units: int) -> None:
+    """Another bid instead of the lowest."""
     k = 0
     while True:
         below = 2 * k + 1
-        if below >= count - 1:
+        if below >= count:
             break
-        if below + 1 < count - 1 and bid[first + below + 1] < bid[first + below]:
+        if below + 1 < count and book[first + below + 1, 0] < book[first + below, 0]:
             below += 1
-        if bid[first + below] >= b:
+        if book[first + below, 0] >= bid:
             break
-        bid[first + k] = bid[first + below]
-        edge[first + k] = edge[first + below]
-        holder[first + k] = holder[first + below]
-        amount[first + k] = amount[first + below]
+        book[first + k, 0] = book[first + below, 0]
+        book[first + k, 1] = book[first + below, 1]
+        book[first + k, 2] = book[first + below, 2]
         k = below
-    bid[first + k] = b
-    edge[first + k] = edge[last]
-    holder[first + k] = holder[last]
-    amount[first + k] = amount[last]
+    book[first + k, 0] = bid
+    book[first + k, 1] = whose
+    book[first + k, 2] = units
 
 
 @compiled
-def _merge(bid: Ints, edge: Ints, holder: Ints, amount: Ints, first: int, count: int) -> int:
+def _merge(book: IntArray, first: int, count: int) -> int:
     """Bids of one edge become one, at the highest; the new number of bids.
 
     The highest was the need's own word for that line, later than the others.
     """
-    order = np.argsort(edge[first : first + count], kind="mergesort")
-    b, e = bid[first : first + count].copy(), edge[first : first + count].copy()
-    h, a = holder[first : first + count].copy(), amount[first : first + count].copy()
+    old = book[first : first + count].copy()
+    order = np.argsort(old[:, 1], kind="mergesort")
     kept = 0
     k = 0
     while k < count:
-        row = order[k]
-        top, total = b[row], a[row]
+        whose = old[order[k], 1]
+        bid, units = old[order[k], 0], old[order[k], 2]
         k += 1
-        while k < count and e[row] != NOBODY and e[order[k]] == e[row]:
-            top = max(top, b[order[k]])
-            total += a[order[k]]
+        while k < count and whose != NOBODY and old[order[k], 1] == whose:
+            bid = max(bid, old[order[k], 0])
+            units += old[order[k], 2]
             k += 1
-        _push(bid, edge, holder, amount, first, kept, top, e[row], h[row], total)
+        _push(book, first, kept, bid, whose, units)
         kept += 1
     return kept
 
 
 @compiled
 def open_books(
-    room: Ints, count: Ints, bid: Ints, edge: Ints, holder: Ints, amount: Ints,
-    price: Ints, given: Ints, need: Ints, line: Ints,
+    room: Ints, count: Ints, book: IntArray, price: Ints, given: Ints, need: Ints, line: Ints,
     steps: Ints, width: Ints, cost: Ints, available: Ints, ask: Ints,
 ) -> None:  # fmt: skip
     """Books in which edge e holds given[e] units at its line's price.
@@ -115,23 +113,19 @@ def open_books(
     for e in range(len(given)):
         if given[e] > 0:
             j = line[e]
-            _push(
-                bid, edge, holder, amount, room[j], count[j], price[j], e, need[e], given[e]
-            )  # fmt: skip
+            whose = (need[e] << EDGE_BITS) + e
+            _push(book, room[j], count[j], price[j], whose, given[e])
             count[j] += 1
             taken[j] += given[e]
     for j in range(len(available)):
-        _ask(
-            room, count, bid, edge, holder, amount, j, taken[j], steps, width, cost, available, ask
-        )  # fmt: skip
-        price[j] = bid[room[j]] if count[j] else CLOSED
+        _ask(room, count, book, j, taken[j], steps, width, cost, available, ask)
+        price[j] = book[room[j], 0] if count[j] else CLOSED
 
 
 @compiled
 def _ask(
-    room: Ints, count: Ints, bid: Ints, edge: Ints, holder: Ints, amount: Ints,
-    j: int, taken: int, steps: Ints, width: Ints, cost: Ints, available: Ints,
-    ask: Ints,
+    room: Ints, count: Ints, book: IntArray, j: int, taken: int,
+    steps: Ints, width: Ints, cost: Ints, available: Ints, ask: Ints,
 ) -> None:  # fmt: skip
     """Bids of nobody for the units of line j beyond the first `taken`."""
     before = 0
@@ -139,30 +133,50 @@ def _ask(
         ends = min(before + width[s], available[j])
         free = ends - max(before, taken)
         if free > 0:
-            _push(
-                bid, edge, holder, amount, room[j], count[j],
-                max(cost[s], ask[j]), NOBODY, NOBODY, free,
-            )  # fmt: skip
+            _push(book, room[j], count[j], max(cost[s], ask[j]), NOBODY, free)
             count[j] += 1
         before = max(before, ends)
 
 
 @compiled
+def call(todo: Ints, queue: Ints, queued: BoolArray, ring: IntArray, state: Ints) -> None:
+    """All needs with units to place may bid.
+
+    ring (blocks, 2) is each block's first place and how many wait; state = [block, turns left in
+    it, how many wait in all].
+    """
+    queued[:] = False
+    ring[:] = 0
+    state[0], state[1], state[2] = 0, BLOCK, 0
+    for i in range(len(todo)):
+        if todo[i] > 0:
+            block = i // BLOCK
+            queue[block * BLOCK + ring[block, 1]] = i
+            ring[block, 1] += 1
+            queued[i] = True
+            state[2] += 1
+
+
+@compiled
 def bid_all(
-    start: Ints, line: Ints, value: Ints, unit: Ints, paid: Ints,
-    step: Ints, todo: Ints, room: Ints, count: Ints, bid: Ints, edge: Ints,
-    holder: Ints, amount: Ints, price: Ints, queue: Ints, queued: BoolArray,
-    state: Ints, bids: int,
+    start: Ints, line: Ints, value: Ints, unit: Ints, paid: Ints, step: Ints, todo: Ints,
+    room: Ints, count: Ints, book: IntArray, price: Ints,
+    queue: Ints, queued: BoolArray, ring: IntArray, state: Ints, bids: int,
 ) -> bool:  # fmt: skip
     """Needs bid until none has units to place that are worth their price, or `bids` are made.
 
-    queue (n,) and queued (n,) hold who has yet to bid, state = [first, waiting]; true: all done.
+    See `call` for who bids; true: all done.
     """
-    needs = len(queue)
-    first, waiting = state[0], state[1]
+    block, turns, waiting = state[0], state[1], state[2]
     while waiting and bids > 0:
-        i = queue[first]
-        first = first + 1 if first + 1 < needs else 0
+        if turns == 0 or ring[block, 1] == 0:
+            block = block + 1 if block + 1 < len(ring) else 0
+            turns = BLOCK
+            continue
+        turns -= 1
+        i = queue[block * BLOCK + ring[block, 0]]
+        ring[block, 0] = ring[block, 0] + 1 if ring[block, 0] + 1 < BLOCK else 0
+        ring[block, 1] -= 1
         waiting -= 1
         queued[i] = False
         units = todo[i]
@@ -180,60 +194,59 @@ def bid_all(
                 break
             bids -= 1
             j = line[chosen]
-            offered = min(price[j] + best - second + step[i], price[j] + best)
+            offered = price[j] + best - max(0, second - step[i])
             if offered > PRICE_MAX:
-                todo[i] = units
                 bids = -1
                 break
-            book = room[j]
+            first, held, whose = room[j], count[j], (i << EDGE_BITS) + chosen
             got = 0
-            while units > 0 and count[j] > 0 and bid[book] < offered:
-                part = min(amount[book], units)
-                out = holder[book]
+            while True:
+                part = min(book[first, 2], units)
+                out = book[first, 1]
                 if out != NOBODY:
+                    out >>= EDGE_BITS
                     todo[out] += part
                     if not queued[out] and out != i:
                         queued[out] = True
-                        last = first + waiting
-                        queue[last if last < needs else last - needs] = out
+                        other = out // BLOCK
+                        last = ring[other, 0] + ring[other, 1]
+                        queue[other * BLOCK + (last if last < BLOCK else last - BLOCK)] = out
+                        ring[other, 1] += 1
                         waiting += 1
                 units -= part
                 got += part
-                if part == amount[book]:
-                    _pop(bid, edge, holder, amount, book, count[j])
-                    count[j] -= 1
-                else:
-                    amount[book] -= part
+                if part < book[first, 2]:
+                    book[first, 2] -= part
+                    if held == room[j + 1] - first:
+                        held = _merge(book, first, held)
+                    _push(book, first, held, offered, whose, got)
+                    held += 1
+                    break
+                if units == 0 or held == 1:
+                    _replace(book, first, held, offered, whose, got)
+                    break
+                held -= 1
+                moved = first + held
+                _replace(book, first, held, book[moved, 0], book[moved, 1], book[moved, 2])
+                if book[first, 0] >= offered:
+                    _push(book, first, held, offered, whose, got)
+                    held += 1
+                    break
             units += todo[i]
             todo[i] = 0
-            if count[j] == room[j + 1] - book:
-                count[j] = _merge(bid, edge, holder, amount, book, count[j])
-            _push(bid, edge, holder, amount, book, count[j], offered, chosen, i, got)
-            count[j] += 1
-            price[j] = bid[book]
-        todo[i] += units
-    state[0], state[1] = first, waiting
+            count[j] = held
+            price[j] = book[first, 0]
+        if bids < 0:
+            todo[i] = units
+    state[0], state[1], state[2] = block, turns, waiting
     done: bool = waiting == 0
     return done
 
 
 @compiled
-def call(todo: Ints, queue: Ints, queued: BoolArray, state: Ints) -> None:
-    """All needs with units to place may bid, in order of their rows."""
-    queued[:] = False
-    state[0], state[1] = 0, 0
-    for i in range(len(todo)):
-        if todo[i] > 0:
-            queue[state[1]] = i
-            queued[i] = True
-            state[1] += 1
-
-
-@compiled
 def release(
-    start: Ints, line: Ints, value: Ints, unit: Ints, paid: Ints,
-    step: Ints, todo: Ints, room: Ints, count: Ints, bid: Ints, edge: Ints,
-    holder: Ints, amount: Ints, price: Ints,
+    start: Ints, line: Ints, value: Ints, unit: Ints, paid: Ints, step: Ints, todo: Ints,
+    room: Ints, count: Ints, book: IntArray, price: Ints,
     steps: Ints, width: Ints, cost: Ints, available: Ints,
 ) -> None:  # fmt: skip
     """Units that lie elsewhere than their need now wants them come back to it.
@@ -246,86 +259,70 @@ def release(
             best[i] = max(best[i], value[e] * unit[i] + paid[i] - price[line[e]])
     ask = price.copy()
     for j in range(len(available)):
-        book = room[j]
-        held = count[j]
-        kept, taken = 0, 0
-        for k in range(book, book + held):
-            i = holder[k]
-            if i == NOBODY:
+        first, lost, taken = room[j], 0, 0
+        for k in range(first, first + count[j]):
+            whose = book[k, 1]
+            if whose == NOBODY:
                 continue
-            profit = value[edge[k]] * unit[i] + paid[i] - price[j]
+            i = whose >> EDGE_BITS
+            profit = value[whose & EDGE_MASK] * unit[i] + paid[i] - price[j]
+            taken += book[k, 2]
             if profit + step[i] < best[i]:
-                todo[i] += amount[k]
-                continue
-            taken += amount[k]
-            _push(
-                bid, edge, holder, amount, book, kept, bid[k], edge[k], holder[k], amount[k]
-            )  # fmt: skip
-            kept += 1
-        if taken == 0 and kept == 0 and held == 1 and holder[book] == NOBODY:
-            continue
-        count[j] = kept
-        _ask(room, count, bid, edge, holder, amount, j, taken, steps, width, cost, available, ask)
-        price[j] = bid[book]
+                todo[i] += book[k, 2]
+                taken -= book[k, 2]
+                lost += book[k, 2]
+                book[k, 1] = NOBODY
+        if lost:
+            count[j] = _without_nobody(book, first, count[j])
+            _ask(room, count, book, j, taken, steps, width, cost, available, ask)
+            price[j] = book[first, 0]
 
 
 @compiled
-def _taken(count: Ints, holder: Ints, amount: Ints, book: int, j: int) -> int:
+def _without_nobody(book: IntArray, first: int, count: int) -> int:
+    """Bids of nobody taken out; the new number of bids."""
+    kept = 0
+    for k in range(first, first + count):
+        if book[k, 1] != NOBODY:
+            _push(book, first, kept, book[k, 0], book[k, 1], book[k, 2])
+            kept += 1
+    return kept
+
+
+@compiled
+def _taken(book: IntArray, first: int, count: int) -> int:
     taken = 0
-    for k in range(book, book + count[j]):
-        if holder[k] != NOBODY:
-            taken += amount[k]
+    for k in range(first, first + count):
+        if book[k, 1] != NOBODY:
+            taken += book[k, 2]
     return taken
 
 
 @compiled
 def unsold(
-    room: Ints, count: Ints, bid: Ints, edge: Ints, holder: Ints, amount: Ints,
+    room: Ints, count: Ints, book: IntArray,
     steps: Ints, width: Ints, cost: Ints, available: Ints,
 ) -> IntArray:  # fmt: skip
-    """(m,) units nobody holds where the line asks more than the first of them costs it."""
+    """(m,) units nobody holds where the line asks more than they cost it."""
     left = np.zeros(len(count), dtype=np.int64)
     for j in range(len(count)):
-        if holder[room[j]] != NOBODY:
+        first = room[j]
+        if count[j] == 0 or book[first, 1] != NOBODY:
             continue
-        taken = _taken(count, holder, amount, room[j], j)
+        taken = _taken(book, first, count[j])
         before = 0
         for s in range(steps[j], steps[j + 1]):
             ends = min(before + width[s], available[j])
-            if ends > taken and cost[s] < bid[room[j]]:
+            if ends > taken and cost[s] < book[first, 0]:
                 left[j] += ends - max(before, taken)
             before = max(before, ends)
     return left
 
 
 @compiled
-def ask_again(
-    room: Ints, count: Ints, bid: Ints, edge: Ints, holder: Ints, amount: Ints,
-    price: Ints, steps: Ints, width: Ints, cost: Ints, available: Ints,
-    ask: Ints,
-) -> None:  # fmt: skip
-    """Lines whose ask (m,) is below their price ask that for what they have left."""
-    for j in range(len(count)):
-        if ask[j] >= price[j]:
-            continue
-        book = room[j]
-        taken = _taken(count, holder, amount, book, j)
-        kept = 0
-        for k in range(book, book + count[j]):
-            if holder[k] != NOBODY:
-                _push(
-                    bid, edge, holder, amount, book, kept, bid[k], edge[k], holder[k], amount[k]
-                )  # fmt: skip
-                kept += 1
-        count[j] = kept
-        _ask(room, count, bid, edge, holder, amount, j, taken, steps, width, cost, available, ask)
-        price[j] = bid[book]
-
-
-@compiled
 def wanted_at(
-    start: Ints, line: Ints, value: Ints, unit: Ints, paid: Ints,
-    step: Ints, price: Ints, left: Ints,
+    start: Ints, line: Ints, value: Ints, unit: Ints, paid: Ints, step: Ints, price: Ints,
+    left: Ints,
 ) -> IntArray:  # fmt: skip
     """(m,) the price at which a first need beside the present holders would move to the line."""
     wanted = np.zeros(len(price), dtype=np.int64)
@@ -342,9 +339,24 @@ def wanted_at(
 
 
 @compiled
-def held(room: Ints, count: Ints, edge: Ints, amount: Ints, quantity: Ints) -> None:
+def ask_again(
+    room: Ints, count: Ints, book: IntArray, price: Ints,
+    steps: Ints, width: Ints, cost: Ints, available: Ints, ask: Ints,
+) -> None:  # fmt: skip
+    """Lines whose ask (m,) is below their price ask that for what they have left."""
+    for j in range(len(count)):
+        if ask[j] >= price[j]:
+            continue
+        taken = _taken(book, room[j], count[j])
+        count[j] = _without_nobody(book, room[j], count[j])
+        _ask(room, count, book, j, taken, steps, width, cost, available, ask)
+        price[j] = book[room[j], 0]
+
+
+@compiled
+def held(room: Ints, count: Ints, book: IntArray, quantity: Ints) -> None:
     """quantity (e,) what each edge holds."""
     for j in range(len(count)):
         for k in range(room[j], room[j] + count[j]):
-            if edge[k] != NOBODY:
-                quantity[edge[k]] += amount[k]
+            if book[k, 1] != NOBODY:
+                quantity[book[k, 1] & EDGE_MASK] += book[k, 2]
