@@ -13,13 +13,14 @@ STAMP := $(VENV)/.ready-$(shell cat requirements.lock requirements-uv.lock | $(S
 $(shell $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.ready-*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench load emergency report token verify recompute openapi lock clean
+.PHONY: help setup run test lint bench bench-quality load emergency report token verify recompute openapi lock clean
 
 help:
 	@echo 'make run           set up, start, load the example, do the main job; Ctrl-C stops (ONCE=1: stops by itself)'
 	@echo 'make test          every test, on real PostgreSQL (ARGS="-k feed": some)'
 	@echo 'make lint          style, types, borders, locks'
 	@echo 'make bench         measure what the tests do not'
+	@echo 'make bench-quality   measure how well needs and offers are ranked, on ../shared/data/matching-*'
 	@echo 'make load FROM=…   read needs and offers from a folder into the running platform'
 	@echo 'make emergency     play officers and coordinator for what was loaded, by the emergency policy'
 	@echo 'make report        a round in Markdown (ROUND=…, DIVISION=…, INTO=file.md with a picture beside it, EVERY=1)'
@@ -66,6 +67,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@exec $(BIN)/python -m tests.bench
+
+bench-quality: $(STAMP)
+	@$(BIN)/python -m tests.benchmarks.quality
+	@$(if $(wildcard tests/benchmarks/reranking.py),$(BIN)/python -m tests.benchmarks.reranking,:)
 
 load: $(STAMP)
 	@test -n "$(FROM)" || { echo 'make load FROM=<folder with CSV, Excel or JSON Lines files>'; exit 1; }

@@ -2,11 +2,7 @@
 
 import numpy as np
 
-from services.matching.text.encoder import DIMENSION, encode, tokens
-
-
-def test_chinese_is_cut_into_characters_and_pairs_and_latin_into_words():
-    assert tokens("N95口罩 100只") == ["n95", "口", "罩", "口罩", "100", "只"]
+from services.matching.text.encoder import DIMENSION, encode
 
 
 def test_full_width_and_half_width_forms_are_the_same_text():

@@ -1,41 +1,109 @@
-"""Texts as tokens: what counts as the same word, decided by rules of script and by data files."""
+"""Texts as tokens: what counts as the same word, decided by rules of script and by data files.
+
+stop_words.txt      English words that say nothing of a thing (the list of Lucene)
+synonyms.tsv        different words for one thing
+specifications.tsv  spellings of measures and standards
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from functools import cache
 
+from services.matching.text.specifications import specifications
+from services.matching.text.stems import stem, stop_words
+from services.matching.text.synonyms import synonyms
+
+# Changes whenever the same text could give other tokens.
+TOKENS_VERSION = "tokens-v2"
 # The platform's longest text is far below this; it bounds the work a single text can cause.
 TEXT_CHARS_MAX = 8_000
 
-_WORD_OR_HAN_RUN = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]+|[^\W_]+", re.UNICODE)
-_HAN = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]+")
+_HAN_RANGE = r"\u3400-\u9fff\U00020000-\U0003ffff"
+_HAN = re.compile(f"[{_HAN_RANGE}]+")
+# "N95口罩" is one run of word characters, yet two scripts.
+_PIECE = re.compile(rf"([{_HAN_RANGE}]+)|[^\W_{_HAN_RANGE}]+")
+_SPACE_BETWEEN_SCRIPTS = re.compile(rf"(?<=[a-z0-9%])\s+(?=[{_HAN_RANGE}])")
 
 
 def tokens(text: str) -> list[str]:
-    """Lower-case words of alphabetic scripts; every character and neighbouring pair of Chinese
-    runs."""
-    normal = unicodedata.normalize("NFKC", text[:TEXT_CHARS_MAX]).lower()
+    """Stems of words of alphabetic scripts; every character and neighbouring pair of Chinese runs;
+    one token per thing that has synonyms, per measure and per standard.
+
+    An English word of a thing with synonyms is replaced by the thing, everything else found by data
+    is added: "N95口罩" keeps its characters.
+    """
+    normal = _normal(text)
+    stop = stop_words()
+    words = synonyms().words
     found: list[str] = []
-    for match in _WORD_OR_HAN_RUN.finditer(normal):
-        for piece in _split_scripts(match.group()):
-            if _HAN.fullmatch(piece):
-                found.extend(piece)
-                found.extend(piece[i : i + 2] for i in range(len(piece) - 1))
-            else:
-                found.append(piece)
+    stems: list[str] = []
+    chinese = False
+    for match in _PIECE.finditer(normal):
+        piece = match.group()
+        if match.group(1):
+            chinese = True
+            found.extend(piece)
+            found.extend(piece[at : at + 2] for at in range(len(piece) - 1))
+        elif piece not in stop:
+            stemmed = stem(piece)
+            stems.append(stemmed)
+            found.append(words.get(stemmed, stemmed))
+    found.extend(_phrases(stems))
+    if chinese:
+        found.extend(_written(_SPACE_BETWEEN_SCRIPTS.sub("", normal)))
+    found.extend(token for token in specifications(normal) if token not in stems)
     return found
 
 
-def _split_scripts(run: str) -> list[str]:
-    # "N95口罩" is one run of word characters to the regular expression, yet two scripts.
-    pieces: list[str] = []
-    at = 0
-    for match in _HAN.finditer(run):
-        if match.start() > at:
-            pieces.append(run[at : match.start()])
-        pieces.append(match.group())
-        at = match.end()
-    if at < len(run):
-        pieces.append(run[at:])
-    return pieces
+def is_chinese(text: str) -> bool:
+    """Whether any character is Chinese: such a text is compared by its characters alone."""
+    return _HAN.search(_normal(text)) is not None
+
+
+def is_chinese_token(token: str) -> bool:
+    """Whether a token is a character or pair of a Chinese run."""
+    return _HAN.fullmatch(token) is not None
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFKC", text[:TEXT_CHARS_MAX]).lower()
+
+
+def _phrases(stems: list[str]) -> Iterator[str]:
+    """Concepts of several English words, the longest at each word."""
+    phrases = synonyms().phrases
+    for at, first in enumerate(stems):
+        for form, concept in phrases.get(first, ()):
+            if tuple(stems[at : at + len(form)]) == form:
+                yield concept
+                break
+
+
+def _written(normal: str) -> Iterator[str]:
+    """Concepts written with Chinese characters, the longest at each character.
+
+    口罩 is found in 医用防护口罩 too, because it is another thing; 防护口罩 is not: the same thing
+    is counted once.
+    """
+    written = synonyms().written
+    until: dict[str, int] = {}
+    for match in _first_of_written().finditer(normal):
+        first, at = match.group(), match.start()
+        for form, concept in written[first]:
+            if not normal.startswith(form, at):
+                continue
+            # 184消毒液 is not 84消毒液.
+            if first.isascii() and at and normal[at - 1].isascii() and normal[at - 1].isalnum():
+                continue
+            if until.get(concept, 0) < at + len(form):
+                until[concept] = at + len(form)
+                yield concept
+            break
+
+
+@cache
+def _first_of_written() -> re.Pattern[str]:
+    return re.compile(f"[{re.escape(''.join(synonyms().written))}]")

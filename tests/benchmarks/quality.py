@@ -1,0 +1,204 @@
+"""Ranking quality on the sets of ../shared/data/matching-*: our text model beside plain BM25.
+
+`python -m tests.benchmarks.quality [set …]` prints a table and one JSON line of ratios. BM25 is the
+usual one, written apart from ours on purpose: words in lower case and Chinese 1- and 2-grams, no
+stems, no stop words, no synonyms, k1 = 1.2, b = 0.75.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.matching.text.likeness import Likeness, TextModel
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+TOP = 10
+DEEP = 50
+# One row of scores (documents,) per query; a higher score is a better document, ties go to the
+# document that comes first in its file.
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RelevanceSet:
+    """Queries, documents and what people judged: relevant[q] is row of a document -> grade."""
+
+    name: str
+    documents: tuple[str, ...]
+    queries: tuple[str, ...]
+    relevant: tuple[Mapping[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Means over queries; per_query holds nDCG@10 of each."""
+
+    ndcg: float
+    average_precision: float
+    recall: float
+    per_query: tuple[float, ...]
+
+
+def relevance_sets(data: Path = DATA) -> Iterator[RelevanceSet]:
+    """The sets that are there, by name; queries without any judged document are left out."""
+    for folder in sorted(data.glob("matching-*")):
+        yield relevance_set(folder)
+
+
+def relevance_set(folder: Path) -> RelevanceSet:
+    documents = _texts(folder / "documents.jsonl")
+    queries = _texts(folder / "queries.jsonl")
+    row_of = {key: row for row, key in enumerate(documents)}
+    relevant: dict[str, dict[int, int]] = {}
+    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines():
+        query, document, grade = line.split("\t")
+        if document in row_of and int(grade) > 0:
+            relevant.setdefault(query, {})[row_of[document]] = int(grade)
+    judged = [key for key in queries if key in relevant]
+    return RelevanceSet(
+        folder.name,
+        tuple(documents.values()),
+        tuple(queries[key] for key in judged),
+        tuple(relevant[key] for key in judged),
+    )
+
+
+def _texts(path: Path) -> dict[str, str]:
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {line["id"]: line["text"] for line in lines}
+
+
+def runs(given: RelevanceSet) -> dict[str, Callable[[], Scores]]:
+    """Scorings by name, each computed when called: (queries, documents)."""
+
+    def ours(field: str) -> Callable[[], Scores]:
+        return lambda: np.array(
+            [getattr(found, field) for found in likenesses(given)], dtype=np.float64
+        )
+
+    return {
+        "BM25": lambda: bm25(given),
+        "lexical": ours("lexical"),
+        "dense": ours("dense"),
+        "fused": lambda: ranked(given),
+    }
+
+
+def likenesses(given: RelevanceSet) -> Iterator[Likeness]:
+    """Every query against every document, query by query: the text features of each pair."""
+    model = TextModel.of(given.documents)
+    rows = np.arange(len(given.documents), dtype=np.int64)
+    for query in given.queries:
+        yield model.likeness([query], np.zeros_like(rows), rows)
+
+
+def ranked(given: RelevanceSet, k: int | None = None) -> Scores:
+    """What TextModel.rank orders, as scores: the full order (or its first k), finer than
+    thousandths."""
+    model = TextModel.of(given.documents)
+    k = k or len(given.documents)
+    scores = np.full((len(given.queries), len(given.documents)), -np.inf)
+    for row, query in enumerate(given.queries):
+        best = [document for document, _ in model.rank(query, k)]
+        scores[row, best] = -np.arange(len(best))
+    return scores
+
+
+def bm25(given: RelevanceSet, k1: float = 1.2, b: float = 0.75) -> Scores:
+    counts = [Counter(_plain(text)) for text in given.documents]
+    lengths = np.array([sum(count.values()) for count in counts], dtype=np.float64)
+    slack = k1 * (1 - b + b * lengths / lengths.mean())
+    postings: dict[str, list[tuple[int, int]]] = {}
+    for row, count in enumerate(counts):
+        for word, times in count.items():
+            postings.setdefault(word, []).append((row, times))
+    scores = np.zeros((len(given.queries), len(counts)))
+    for at, text in enumerate(given.queries):
+        for word in _plain(text):
+            if word in postings:
+                rows, times = np.array(postings[word]).T
+                rare = math.log(1 + (len(counts) - len(rows) + 0.5) / (len(rows) + 0.5))
+                scores[at, rows] += rare * times * (k1 + 1) / (times + slack[rows])
+    return scores
+
+
+_PLAIN = re.compile(r"[\u3400-\u9fff]+|[^\W_\u3400-\u9fff]+")
+
+
+def _plain(text: str) -> list[str]:
+    found: list[str] = []
+    for run in _PLAIN.findall(unicodedata.normalize("NFKC", text).lower()):
+        if "\u3400" <= run[0] <= "\u9fff":
+            found.extend(run)
+            found.extend(run[at : at + 2] for at in range(len(run) - 1))
+        else:
+            found.append(run)
+    return found
+
+
+def quality(scores: Scores, given: RelevanceSet) -> Quality:
+    """Järvelin and Kekäläinen (2002), gains 2**grade - 1; average precision over all relevant."""
+    found = [
+        _of_query(np.argsort(-row, kind="stable"), relevant)
+        for row, relevant in zip(scores, given.relevant, strict=True)
+    ]
+    ndcg, precision, recall = (float(np.mean(column)) for column in zip(*found, strict=True))
+    return Quality(ndcg, precision, recall, tuple(one[0] for one in found))
+
+
+def _of_query(order: NDArray[np.intp], relevant: Mapping[int, int]) -> tuple[float, float, float]:
+    best = sorted(relevant.values(), reverse=True)
+    grades = [relevant.get(int(row), 0) for row in order]
+    places = [place for place, grade in enumerate(grades, start=1) if grade > 0]
+    precisions = [hits / place for hits, place in enumerate(places, start=1)]
+    return (
+        _gain(grades) / _gain(best),
+        sum(precisions) / len(relevant),
+        sum(place <= DEEP for place in places) / len(relevant),
+    )
+
+
+def _gain(grades: Sequence[int]) -> float:
+    return math.fsum(
+        (2**grade - 1) / math.log2(place + 1) for place, grade in enumerate(grades[:TOP], 1)
+    )
+
+
+def main(names: Sequence[str]) -> None:
+    given_sets = [one for one in relevance_sets() if not names or one.name in names]
+    if not given_sets:
+        print("quality: no relevance sets at ../shared/data/matching-*; nothing measured")
+        return
+    ratios: dict[str, dict[str, float]] = {}
+    for given in given_sets:
+        print(f"{given.name}: {len(given.queries)} queries, {len(given.documents)} documents")
+        print(f"  {'':10} nDCG@10    MAP   R@50   of BM25  seconds")
+        base = 0.0
+        for name, run in runs(given).items():
+            started = time.perf_counter()
+            found = quality(run(), given)
+            seconds = time.perf_counter() - started
+            base = base or found.ndcg
+            ratio = found.ndcg / base if base else 0.0
+            ratios.setdefault(given.name, {})[name] = round(ratio, 4)
+            print(
+                f"  {name:10} {found.ndcg:7.4f} {found.average_precision:6.4f} {found.recall:6.4f}"
+                f"   {ratio:6.3f}  {seconds:7.1f}"
+            )
+    print(json.dumps({"quality": ratios}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
