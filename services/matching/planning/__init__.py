@@ -9,7 +9,6 @@ overview    totals, tiers, fairness, samples
 results     what comes out, and the shapes of what is stored
 parts       a solved item class as bytes
 wording     all of it as a person reads it, in Chinese and English
-picture     service rates by division, before and after fairness, as text and as SVG
 """
 
 from services.matching.planning.plan import plan

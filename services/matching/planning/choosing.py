@@ -3,15 +3,20 @@
 "At most one of these" between quantities of different sizes is no flow, so it is searched:
 
 1. Of each applicant the most urgent need that has a line takes part, then the longest published.
-2. Solve. Where that need comes out with nothing, the applicant's next one takes its place.
-3. Where at the prices found another need of the same urgency would gain more than the one that
-   takes part, it takes its place: what that one held is worth more to others.
-4. Again from 2, until nothing changes or PASSES_MAX; the best solution seen is kept.
+2. Solve. Whose need comes out with nothing, while there is room for another of his, has that one
+   take part instead.
+3. Who has another need as urgent for which there is room, and which at the prices found would gain
+   more than the one that takes part, has that one take part: what the first held is worth more to
+   others.
+4. Again from 2 as long as it gets better, at most PASSES_MAX times.
+
+Room is as in `outcomes`: beside what needs of the same and of greater urgency are given.
 
 Guaranteed: no applicant is given two. The result is never worse, first by what each tier is served
 from the most urgent down, then by welfare, than that of step 1 alone. And unless passes ran out,
-whoever is left with nothing had each of his needs take part once and come out with nothing. Not
-guaranteed: the best choice of all (tests compare it with brute force on small cases).
+where nothing has a smallest lot or is unsplittable: whoever is left with nothing has no other need
+for which there would be room. Not guaranteed: the best choice of all (tests compare it with brute
+force on small cases).
 """
 
 from __future__ import annotations
@@ -24,7 +29,8 @@ import numpy as np
 
 from services.matching.domain import NeedTerms
 from services.matching.planning.candidates import BoolArray, Edges, IntArray
-from services.matching.solver.instance import Instance, Solution
+from services.matching.planning.outcomes import reaches, summed
+from services.matching.solver.instance import Instance, Solution, Tier
 
 # Each pass solves the class again; needs of one applicant and class are rarely more than three.
 PASSES_MAX = 6
@@ -36,6 +42,7 @@ class Attempt:
 
     active   (n,) needs that take part
     rows     the instance's needs as rows of the class; edges: its edges as rows of the class's
+    certified  the tiers before smallest lots and wholeness were kept, with what is certified
     """
 
     active: BoolArray
@@ -43,6 +50,7 @@ class Attempt:
     edges: IntArray
     instance: Instance
     solution: Solution
+    certified: tuple[Tier, ...]
 
     def quantity(self, count: int) -> IntArray:
         """(e,) over all edges of the class."""
@@ -83,57 +91,80 @@ def best_choice(
     active = np.ones(len(edges.needs), dtype=bool)
     for rows in asking:
         active[list(rows[1:])] = False
-    best = last = solve(active)
+    best = solve(active)
     seen = {active.tobytes()}
-    tried = {row for rows in asking for row in rows if active[row]}
-    degree = np.bincount(edges.need, minlength=len(edges.needs))
     for _ in range(PASSES_MAX - 1):
-        choice = _moved_on(edges, asking, last, tried, degree)
+        choice = _another(edges, asking, best, seen)
         if choice is None:
-            choice = _at_prices(edges, asking, best)
-        if choice is None or choice.tobytes() in seen:
             break
         seen.add(choice.tobytes())
-        tried.update(row for rows in asking for row in rows if choice[row])
-        last = solve(choice)
-        if last.rank > best.rank:
-            best = last
+        found = solve(choice)
+        if found.rank > best.rank:
+            best = found
     return best
 
 
-def _moved_on(
-    edges: Edges,
-    asking: Sequence[Sequence[int]],
-    last: Attempt,
-    tried: set[int],
-    degree: IntArray,
+def _another(
+    edges: Edges, asking: Sequence[Sequence[int]], best: Attempt, seen: set[bytes]
 ) -> BoolArray | None:
-    """The next choice where the last one gave nothing; None when there is no other left."""
-    given = np.zeros(len(edges.needs), dtype=np.int64)
-    np.add.at(given, edges.need, last.quantity(len(edges)))
-    active = last.active.copy()
+    """A choice not solved yet that may be better; None when there is none."""
+    if not asking:
+        return None
+    room = _room(edges, best)
+    for found in (_moved_on(edges, asking, best, room), _at_prices(edges, asking, best, room)):
+        if found.tobytes() not in seen:
+            return found
+    return None
+
+
+def _room(edges: Edges, best: Attempt) -> BoolArray:
+    """(n,) whether there is room for the need beside what is given at its urgency and above."""
+    quantity = best.quantity(len(edges))
+    limit = best.instance.limit
+    tier = np.zeros(len(edges.needs), dtype=np.int64)
+    tier[best.rows] = best.instance.tier
+    urgency = {edges.needs[row].urgency: int(tier[row]) for row in best.rows.tolist()}
+    # A tier of which no need takes part has no flow of its own: all of it is beside or below.
+    of_need = np.array([urgency.get(n.urgency, len(urgency)) for n in edges.needs], dtype=np.int64)
+    found = np.zeros(len(edges.needs), dtype=bool)
+    for place in np.unique(of_need).tolist():
+        flow = np.where(of_need[edges.need] <= place, quantity, 0)
+        found |= (of_need == place) & reaches(edges, limit, flow)
+    return found
+
+
+def _moved_on(
+    edges: Edges, asking: Sequence[Sequence[int]], best: Attempt, room: BoolArray
+) -> BoolArray:
+    """Where nothing was given, the first other need for which there is room."""
+    given = summed(edges.need, best.quantity(len(edges)), len(edges.needs))
+    active = best.active.copy()
     for rows in asking:
         now = next(row for row in rows if active[row])
-        after = next((row for row in rows if row not in tried and degree[row]), None)
+        after = next((row for row in rows if row != now and room[row]), None)
         if not given[now] and after is not None:
             active[now], active[after] = False, True
-    return None if (active == last.active).all() else active
+    return active
 
 
-def _at_prices(edges: Edges, asking: Sequence[Sequence[int]], best: Attempt) -> BoolArray | None:
-    """The choice that gains most at the prices of the best solution, within the same urgency."""
+def _at_prices(
+    edges: Edges, asking: Sequence[Sequence[int]], best: Attempt, room: BoolArray
+) -> BoolArray:
+    """Needs that gain more at the prices of the best solution, within the same urgency."""
     required = np.array([n.remaining for n in edges.needs], dtype=np.int64)
     unit = best.instance.scale // required
     gain = edges.value * unit[edges.need] - best.solution.price[edges.line]
     # Of a whole need, in thousandths: gains of needs of different size can be compared.
-    worth = np.full(len(required), -1, dtype=np.int64)
+    worth = np.full(len(required), -(2**62), dtype=np.int64)
     np.maximum.at(worth, edges.need, gain // np.maximum(1, unit[edges.need]))
     active = best.active.copy()
     for rows in asking:
         now = next(row for row in rows if active[row])
         urgency = edges.needs[now].urgency
-        equals = [row for row in rows if edges.needs[row].urgency == urgency]
+        equals = [
+            row for row in rows if row == now or (edges.needs[row].urgency == urgency and room[row])
+        ]
         after = max(equals, key=lambda row: (worth[row], -rows.index(row)))
         if worth[after] > worth[now]:
             active[now], active[after] = False, True
-    return None if (active == best.active).all() else active
+    return active

@@ -140,17 +140,8 @@ def solve_class(
 ) -> Part:
     """needs   of the class, sorted by id"""
     policy = snapshot.policy
-    edges = comparison.edges(item_class, needs)
-    tiers: dict[str, int] = {urgency: place for place, urgency in enumerate(policy.tiers)}
-    of_class = Class(
-        policy=policy,
-        edges=edges,
-        tier=np.array([tiers[n.urgency] for n in needs], dtype=np.int64),
-        whole=np.array([is_whole(policy, n) for n in needs], dtype=bool),
-        start_price=np.array(
-            [snapshot.start_prices.get(str(m.line_id), 0) for m in edges.lines], dtype=np.int64
-        ),
-    )
+    of_class = prepared(needs, snapshot, comparison)
+    edges = of_class.edges
     kinds = policy.one_aid_applicant_kinds if policy.one_aid_days else []
     has_line = np.bincount(edges.need, minlength=len(needs)) > 0
     asking = rivals(needs, kinds, has_line, of_class.tier)
@@ -171,6 +162,22 @@ def solve_class(
         kept_back=np.zeros(len(needs), dtype=bool),
     )
     return part_of(item_class, solved, chosen, plain)
+
+
+def prepared(needs: Sequence[NeedTerms], snapshot: Snapshot, comparison: Comparison) -> Class:
+    """needs   of one class, sorted by id"""
+    policy = snapshot.policy
+    edges = comparison.edges(needs[0].item_class, needs)
+    tiers: dict[str, int] = {urgency: place for place, urgency in enumerate(policy.tiers)}
+    return Class(
+        policy=policy,
+        edges=edges,
+        tier=np.array([tiers[n.urgency] for n in needs], dtype=np.int64),
+        whole=np.array([is_whole(policy, n) for n in needs], dtype=bool),
+        start_price=np.array(
+            [snapshot.start_prices.get(str(m.line_id), 0) for m in edges.lines], dtype=np.int64
+        ),
+    )
 
 
 def is_whole(policy: Policy, need: NeedTerms) -> bool:
@@ -194,7 +201,8 @@ def attempt(
         gap_ppm=policy.solver.gap_ppm,
         stop=stop,
     )
-    return Attempt(active, rows, chosen, instance, make_whole(instance, solution, stop))
+    kept = make_whole(instance, solution, stop)
+    return Attempt(active, rows, chosen, instance, kept, solution.tiers)
 
 
 def with_terms(
@@ -226,7 +234,10 @@ def part_of(item_class: str, solved: Solved, chosen: Attempt, plain: Attempt) ->
         proposals=tuple(outcomes.proposals(solved)),
         outcomes=tuple(outcomes.outcomes(solved)),
         totals={
-            "tiers": [vars(tier) for tier in solution.tiers],
+            "tiers": [
+                {**vars(tier), "served": repaired.served}
+                for tier, repaired in zip(chosen.certified, solution.tiers, strict=True)
+            ],
             "method": solution.method,
             "edges": len(edges),
             "objective": objective(chosen.instance, solution.quantity),
