@@ -67,7 +67,7 @@ class FairnessTerms:
     levels: tuple[Level, ...] = ()
     curve: Curve = "alpha"
     alpha_permille: int = 2_000
-    strength_permille: int = 1_000
+    strength_permille: int = 500
     segments: int = 20
     floor_permille: int = 0
     cap_permille: int = 1_000
