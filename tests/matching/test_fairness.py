@@ -247,7 +247,7 @@ def _shares(instance, codes, chosen):
 
 def test_welfare_alone_gives_all_to_one_county_and_a_curve_shares():
     instance, codes = _two_counties()
-    county = FairnessTerms(levels=("county",))
+    county = FairnessTerms(levels=("county",), strength_permille=1000)
     assert _shares(instance, codes, FairnessTerms()) == [10, 0]
     assert _shares(instance, codes, county) == [5, 5]
     assert _shares(instance, codes, replace(county, curve="proportional")) == [5, 5]
