@@ -9,7 +9,7 @@ from services.matching import following
 from services.matching.keys import SlipKey
 from services.matching.operations.allocations import fall_due
 from services.matching.policies import policies
-from services.matching.retrieval import Retrieval
+from services.matching.recall import Keeper
 from services.matching.routes.allocations import router as allocations_router
 from services.matching.routes.matches import router as matches_router
 from services.matching.routes.policies import router as policies_router
@@ -40,6 +40,8 @@ class Settings(ServiceSettings):
     # Where the public reaches the log, for the addresses of receipts; audit_url if not given.
     log_url: str | None = None
     due_every_s: float = 1.0
+    # The file of the live index, which spares encoding every text at a start.
+    index_save_every_s: float = 600.0
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -50,7 +52,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Client(url, settings.service_token_file)
         for url in (settings.needs_url, settings.donors_url, settings.audit_url)
     )
-    retrieval = Retrieval()
+    keeper = Keeper(settings.state_dir, settings.index_save_every_s)
+    retrieval = keeper.retrieval
     app = create_service(
         "matching",
         settings,
@@ -82,7 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
         clocks=[Clock("due", settings.due_every_s, fall_due)],
         tasks=[
-            Task("index", retrieval.follow),
+            Task("index", keeper.run, lambda: keeper.not_ready),
             Task("rounds", compute_rounds),
             Task("rankings", train_rankings),
             Task("driver", Drive(donors, needs).run),

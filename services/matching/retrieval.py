@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from sys import intern
@@ -41,7 +41,6 @@ from shared.vocabulary.codes import Category, Urgency
 from shared.vocabulary.item_classes import item_classes
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -49,8 +48,6 @@ log = logging.getLogger(__name__)
 
 # Rows read, encoded and entered at once: no reader waits longer than for these.
 ROWS_A_READ = 5_000
-# For what other processes apply, and what this one's clients switch on.
-POLL_S = 0.5
 # What organizations accepted before is counted anew after so long.
 FACTS_AGE_MAX = timedelta(seconds=30)
 
@@ -58,6 +55,7 @@ FACTS_AGE_MAX = timedelta(seconds=30)
 CATEGORIES = {str(code): place for place, code in enumerate(Category)}
 CLASSES = {code: place for place, code in enumerate(item_classes())}
 URGENCIES = {str(code): place for place, code in enumerate(Urgency)}
+FACETS = (CATEGORIES, CLASSES, URGENCIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +170,7 @@ class Shelf(Generic[Doc, Index]):
     def __init__(self, index: Index) -> None:
         self.docs: dict[UUID, Doc] = {}
         self.index: Index = index
-        self.words = WordIndex(facets=3)
+        self.words = WordIndex(len(FACETS))
         self.seq = 0
 
     def change(self, gone: Iterable[UUID], docs: Sequence[Doc]) -> None:
@@ -202,14 +200,19 @@ class Shelf(Generic[Doc, Index]):
         self.words.put([doc.document() for doc in docs])
 
 
+Recall = Callable[["AsyncSession", "Retrieval"], Awaitable[None]]
+
+
 class Retrieval:
     """One per process.
 
     card    the ranking in force
     facts   what organizations accepted and declined before
+    recall  fills the shelves before anything is read, from what was stored
+    ready   everything was read once
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recall: Recall | None = None) -> None:
         self.lines: Shelf[LineDoc, OfferIndex] = Shelf(OfferIndex(encoder.DIMENSION))
         self.needs: Shelf[NeedDoc, NeedIndex] = Shelf(NeedIndex(encoder.DIMENSION))
         self.lines_of_offer: dict[UUID, set[UUID]] = {}
@@ -220,6 +223,8 @@ class Retrieval:
         self._applied, self._read = 1, 0
         self._news = asyncio.Event()
         self._reading = asyncio.Lock()
+        self._recall = recall
+        self.ready = False
 
     def mark_stale(self, *_: object) -> None:
         """A feed was applied: what is asked next is answered from what it says."""
@@ -236,31 +241,39 @@ class Retrieval:
 
     async def read(self, session: AsyncSession) -> None:
         """Read what is new, also what other processes have applied."""
+        self._news.clear()
         async with self._reading:
             await self._read_all(session)
 
+    async def news(self, timeout_s: float) -> None:
+        """Wait until a feed was applied, or so long."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), timeout_s)
+
+    @contextlib.asynccontextmanager
+    async def unchanging(self) -> AsyncIterator[None]:
+        """Nothing is read within the block, so that all parts belong to one moment."""
+        async with self._reading:
+            yield
+
     async def _read_all(self, session: AsyncSession) -> None:
+        if self._recall is not None and not self.ready:
+            await self._recall(session, self)
+            self._recall = None
         applied = self._applied
         await self._read_ranking(session)
         for shelf, view, doc_of, alive in self._sides():
             await self._read_side(session, shelf, view, doc_of, alive)
-        self._read = applied
+        self._read, self.ready = applied, True
 
-    async def follow(self, app: FastAPI) -> None:
-        """Keep up for ever, so that nobody who asks has to wait for more than the last moment."""
-        # The first encoding imports scikit-learn, which takes seconds: before the first who waits.
-        await asyncio.to_thread(encoder.encode, ["."])
-        while True:
-            self._news.clear()
-            async with app.state.reading_sessions() as session:
-                await self.read(session)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), POLL_S)
+    def note(self, lines: Iterable[LineDoc]) -> None:
+        """Lines that came otherwise than by reading what is new."""
+        self._note_offers([], list(lines))
 
     def _sides(self) -> tuple[tuple[Any, Any, Callable[[Any], Any], Callable[[Any], bool]], ...]:
         return (
-            (self.lines, LineView, line_doc, lambda r: r.state == "open" and r.available > 0),
-            (self.needs, NeedView, need_doc, lambda r: r.state == "published" and r.remaining > 0),
+            (self.lines, LineView, line_doc, line_alive),
+            (self.needs, NeedView, need_doc, need_alive),
         )
 
     async def _read_ranking(self, session: AsyncSession) -> None:
@@ -278,7 +291,7 @@ class Retrieval:
         doc_of: Callable[[Any], Any],
         alive: Callable[[Any], bool],
     ) -> None:
-        newest = await session.scalar(select(func.max(view.changed_seq))) or 0
+        newest = await newest_of(session, view)
         if newest < shelf.seq:
             # Another past: the database was restored, or the read models are being built again.
             log.warning("index built anew", extra={"read": shelf.seq, "there": newest})
@@ -308,6 +321,14 @@ class Retrieval:
             self.lines_of_offer.setdefault(doc.terms.offer_id, set()).add(doc.id)
 
 
+def line_alive(row: Any) -> bool:
+    return bool(row.state == "open" and row.available > 0)
+
+
+def need_alive(row: Any) -> bool:
+    return bool(row.state == "published" and row.remaining > 0)
+
+
 def line_doc(row: Any) -> LineDoc:
     terms = line_terms(row, row.available)
     return LineDoc(terms, intern(row.category), row.organization_name, row.row_hash)
@@ -324,6 +345,10 @@ def row_hash(view: type[LineView | NeedView]) -> Any:
     return func.hashtextextended(whole, 0).label("row_hash")
 
 
+async def newest_of(session: AsyncSession, view: type[LineView | NeedView]) -> int:
+    return await session.scalar(select(func.max(view.changed_seq))) or 0
+
+
 async def newer(session: AsyncSession, view: type[LineView | NeedView], seq: int) -> Sequence[Any]:
     """Rows changed after seq, in order; rows of one event are never parted."""
     query = select(view.__table__, row_hash(view)).where(view.changed_seq > seq)
@@ -333,3 +358,16 @@ async def newer(session: AsyncSession, view: type[LineView | NeedView], seq: int
         return first
     last: int = first[-1].changed_seq
     return (await session.execute(ordered.where(view.changed_seq <= last))).all()
+
+
+async def documents(
+    session: AsyncSession, view: type[LineView | NeedView]
+) -> AsyncIterator[list[Any]]:
+    """All that is alive, a portion at a time, in the order of the ids."""
+    alive, doc_of = (line_alive, line_doc) if view is LineView else (need_alive, need_doc)
+    key = next(iter(view.__table__.primary_key))
+    query = select(view.__table__, row_hash(view)).order_by(key).limit(ROWS_A_READ)
+    rows = (await session.execute(query)).all()
+    while rows:
+        yield [doc_of(row) for row in rows if alive(row)]
+        rows = (await session.execute(query.where(key > getattr(rows[-1], key.name)))).all()

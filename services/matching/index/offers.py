@@ -295,3 +295,9 @@ def part_of(state: dict[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any]
 def id_words(ids: Sequence[UUID]) -> NDArray[np.uint64]:
     """(n, 2) uint64: the ids' bytes, as `candidates` takes them."""
     return np.frombuffer(b"".join(i.bytes for i in ids), dtype=np.uint64).reshape(len(ids), 2)
+
+
+def uuids_of(words: NDArray[np.uint64]) -> list[UUID]:
+    """What `id_words` was made of."""
+    raw = np.ascontiguousarray(words).tobytes()
+    return [UUID(bytes=raw[at : at + 16]) for at in range(0, len(raw), 16)]

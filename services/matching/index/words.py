@@ -127,6 +127,43 @@ class WordIndex:
             self._remove(ids)
             self._greatest.clear()
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything as arrays, for `restored`."""
+        columns = {name: column.array for name, column in self._columns().items()}
+        # No token holds a NUL: it is no letter, digit or Chinese character.
+        words = "\0".join(self._column_of).encode()
+        return columns | {"vocabulary": np.frombuffer(words, dtype=np.uint8)}
+
+    @classmethod
+    def restored(cls, facets: int, state: dict[str, NDArray[Any]]) -> WordIndex:
+        made = cls(facets)
+        for name, column in made._columns().items():
+            column.replace(state[name])
+        words = state["vocabulary"].tobytes().decode()
+        made._column_of = {word: n for n, word in enumerate(words.split("\0") if words else ())}
+        halves = zip(made._high.array.tolist(), made._low.array.tolist(), strict=True)
+        made.ids = [UUID(int=(high << 64) | low) for high, low in halves]
+        alive = np.flatnonzero(made._alive.array)
+        made.serial_of = {made.ids[serial]: serial for serial in alive.tolist()}
+        made._length = int(made._lengths.array[alive].sum())
+        made._merge()
+        return made
+
+    def _columns(self) -> dict[str, Column]:
+        facets = {f"facet{number}": column for number, column in enumerate(self._facets)}
+        return facets | {
+            "coded": self._coded,
+            "codes": self._codes,
+            "high": self._high,
+            "low": self._low,
+            "alive": self._alive,
+            "lengths": self._lengths,
+            "starts": self._starts,
+            "words": self._words,
+            "counts": self._counts,
+            "having": self._having,
+        }
+
     # ---------------------------------------------- reading, under the gate
 
     @property
