@@ -229,7 +229,9 @@ class OverviewRead(ReadBody):
 
     welfare                 sum of value x share of the need met, in millionths; without bonuses
     price_of_fairness_ppm   welfare given up for fairness, of the welfare without it
-    kept_back               placements: needs not placed so that later, more urgent ones can be
+    kept_back               placements: needs that got less for the sake of needs to come, of which
+                            for later ones as urgent, and for more urgent ones
+    welfare_without_reserves  placements: what it would be if nothing were kept back
     """
 
     kind: Literal["round", "dry_run", "placement"]
@@ -249,6 +251,9 @@ class OverviewRead(ReadBody):
     candidates_cut: int = Field(description="Needs that had more candidates than the policy reads.")
     lot_repairs: int
     kept_back: int
+    kept_for_later: int
+    kept_for_more_urgent: int
+    welfare_without_reserves: int
     set_aside: list[CodeCount]
     outcomes: list[CodeCount]
     fairness: list[FairnessLevel]

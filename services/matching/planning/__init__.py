@@ -4,6 +4,7 @@ snapshot    what a round is computed from, and its bytes
 candidates  the lines a need is compared with, and what each pair is worth
 choosing    one aid of a kind per applicant
 plan        the assignment, item class by item class
+placement   the same between rounds, at prices that keep stock back
 outcomes    why each proposal, why each need that is not met
 overview    totals, tiers, fairness, samples
 results     what comes out, and the shapes of what is stored

@@ -31,6 +31,7 @@ from services.matching.domain import NeedTerms
 from services.matching.planning.candidates import BoolArray, Edges, IntArray
 from services.matching.planning.outcomes import reaches, summed
 from services.matching.solver.instance import Instance, Solution, Tier
+from shared.vocabulary.codes import Urgency
 
 # Each pass solves the class again; needs of one applicant and class are rarely more than three.
 PASSES_MAX = 6
@@ -61,7 +62,9 @@ class Attempt:
     @property
     def rank(self) -> tuple[tuple[int, ...], int]:
         tiers = self.solution.tiers
-        return tuple(tier.served for tier in tiers), tiers[-1].welfare if tiers else 0
+        served = {tier.tier: tier.served for tier in tiers}
+        welfare = tiers[-1].welfare if tiers else 0
+        return tuple(served.get(tier, 0) for tier in range(len(Urgency))), welfare
 
 
 def rivals(

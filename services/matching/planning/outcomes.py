@@ -12,8 +12,8 @@ network without lots and wholeness, in which every other need keeps what it has 
     gone_to_better_matches   else: needs of its own urgency hold what it could have
 
 Room is an augmenting path: some line has a unit left, or a need that holds a unit of a line can be
-moved to such a line. Of a need that is not split, which got nothing, line by line and without
-moving others:
+moved to such a line; in a placement, where nobody is moved, a line that has a unit left. Of a need
+that is not split, which got nothing, line by line and without moving others:
 
     unsplittable             no line has as much as it lacks, or lines have, and only in remainders
     gone_to_more_urgent      a line would have enough left if the more urgent took nothing of it
@@ -52,7 +52,8 @@ class Solved:
     instance    of the active needs only; `price` is in its weights
     active      (n,) needs that took part: not those whose applicant got another need met
     quantity    (e,) what is proposed; `before`: by welfare alone, without fairness
-    kept_back   (n,) not placed, for the sake of later and more urgent needs
+    kept_back   (n,) of a placement: got less for the sake of later or more urgent needs
+    placed      a placement: others are never moved to make room
     """
 
     urgencies: Sequence[str]
@@ -66,6 +67,7 @@ class Solved:
     before: IntArray
     price: IntArray
     kept_back: BoolArray
+    placed: bool = False
 
     @property
     def required(self) -> IntArray:
@@ -222,6 +224,8 @@ def _kept_by(solved: Solved, ledger: _Ledger, e: int) -> str:
             return "unsplittable"
         if free < edges.lines[line].lot:
             return "smallest_lot"
+        if solved.placed:
+            return "kept_back"
         return "gap" if solved.instance.line_steps is None else "diversity"
     if units[:tier].any():
         return "more_urgent"
@@ -282,12 +286,15 @@ def _codes(solved: Solved, given: IntArray) -> dict[int, str]:
         flow_tier = solved.tier[edges.need]
         upto = np.where(flow_tier <= tier, solved.quantity, 0)
         equals = np.where(flow_tier == tier, solved.quantity, 0)
-        room = reaches(edges, solved.limit, upto)
-        freed = reaches(edges, solved.limit, equals)
         lines = len(solved.limit)
         at_all = _largest(edges, solved.limit)
         without_urgent = _largest(edges, solved.limit - summed(edges.line, equals, lines))
         now = _largest(edges, solved.limit - summed(edges.line, upto, lines))
+        if solved.placed:
+            room, freed = now > 0, without_urgent > 0
+        else:
+            room = reaches(edges, solved.limit, upto)
+            freed = reaches(edges, solved.limit, equals)
         for need in np.flatnonzero((solved.tier == tier) & (given < required)).tolist():
             if solved.kept_back[need]:
                 codes[need] = "kept_back"

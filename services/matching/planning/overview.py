@@ -59,6 +59,9 @@ def totals_of(
         "welfare_without_fairness": plain,
         "price_of_fairness_ppm": fairness.price_ppm(plain, kept),
         "kept_back": _sum(parts, "kept_back"),
+        "kept_for_later": _sum(parts, "kept_for_later"),
+        "kept_for_more_urgent": _sum(parts, "kept_for_more_urgent"),
+        "welfare_without_reserves": _sum(parts, "objective_without_reserves"),
         "samples": [_sample(p) for p in samples(proposals)],
         "unmet_samples": [_unmet_sample(o) for o in _unmet(outcomes)],
     }

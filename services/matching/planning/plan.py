@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from services.matching.domain import NeedTerms, aided_since
-from services.matching.planning import outcomes
+from services.matching.planning import outcomes, placement
 from services.matching.planning.candidates import BoolArray, Comparison, Edges, IntArray
 from services.matching.planning.choosing import Attempt, best_choice, rivals
 from services.matching.planning.outcomes import Solved
@@ -130,6 +130,23 @@ class Class:
         )
         return bare, rows, chosen
 
+    def solved(self, chosen: Attempt, before: IntArray) -> Solved:
+        """before   (e,) by welfare alone"""
+        price = rescaled(chosen.solution.price, chosen.solution.scale, chosen.instance.scale)
+        return Solved(
+            urgencies=self.policy.tiers,
+            edges=self.edges,
+            instance=chosen.instance,
+            active=chosen.active,
+            tier=self.tier,
+            whole=self.whole,
+            limit=chosen.instance.limit,
+            quantity=chosen.quantity(len(self.edges)),
+            before=before,
+            price=price,
+            kept_back=np.zeros(len(self.edges.needs), dtype=bool),
+        )
+
 
 def solve_class(
     item_class: str,
@@ -145,23 +162,54 @@ def solve_class(
     kinds = policy.one_aid_applicant_kinds if policy.one_aid_days else []
     has_line = np.bincount(edges.need, minlength=len(needs)) > 0
     asking = rivals(needs, kinds, has_line, of_class.tier)
+    if snapshot.kind == "placement":
+        return place_class(item_class, of_class, snapshot, comparison, asking)
     chosen = best_choice(edges, asking, lambda active: attempt(of_class, active, True, stop))
     fair = bool(chosen.instance.groups)
     plain = attempt(of_class, chosen.active, False, stop) if fair else chosen
-    solved = Solved(
-        urgencies=policy.tiers,
-        edges=edges,
-        instance=chosen.instance,
-        active=chosen.active,
-        tier=of_class.tier,
-        whole=of_class.whole,
-        limit=chosen.instance.limit,
-        quantity=chosen.quantity(len(edges)),
-        before=plain.quantity(len(edges)),
-        price=chosen.solution.price,
-        kept_back=np.zeros(len(needs), dtype=bool),
+    solved = of_class.solved(chosen, plain.quantity(len(edges)))
+    return part_of(item_class, solved, chosen, plain.solution.objective)
+
+
+def place_class(
+    item_class: str,
+    of_class: Class,
+    snapshot: Snapshot,
+    comparison: Comparison,
+    asking: Sequence[Sequence[int]],
+) -> Part:
+    policy, edges = snapshot.policy, of_class.edges
+    earlier = [n for n in snapshot.earlier if n.item_class == item_class]
+    past = prepared(earlier, snapshot, comparison) if earlier else None
+    kept = placement.reserves(
+        None if past is None else past.instance(np.ones(len(earlier), dtype=bool))[0],
+        policy.forecast_permille,
+        len(policy.tiers),
+        of_class.start_price,
+        PRICE_SCALE,
     )
-    return part_of(item_class, solved, chosen, plain)
+
+    def placed(active: BoolArray) -> Attempt:
+        instance, rows, chosen = of_class.instance(active)
+        solution, _ = placement.placed(instance, kept)
+        return Attempt(active, rows, chosen, instance, solution, solution.tiers)
+
+    chosen = best_choice(edges, asking, placed)
+    _, found = placement.placed(chosen.instance, kept)
+    later, urgent = placement.kept_waiting(edges, chosen.rows, found)
+    solved = replace(
+        of_class.solved(chosen, chosen.quantity(len(edges))),
+        kept_back=later | urgent,
+        placed=True,
+    )
+    part = part_of(item_class, solved, chosen, chosen.solution.objective)
+    unreserved = placement.without_reserves(chosen.instance, kept)
+    strictness = {
+        "kept_for_later": int(later.sum()),
+        "kept_for_more_urgent": int(urgent.sum()),
+        "objective_without_reserves": unreserved,
+    }
+    return replace(part, totals={**part.totals, **strictness})
 
 
 def prepared(needs: Sequence[NeedTerms], snapshot: Snapshot, comparison: Comparison) -> Class:
@@ -224,7 +272,8 @@ def _fields(instance: Instance) -> Json:
     return {name: getattr(instance, name) for name in Instance.__dataclass_fields__}
 
 
-def part_of(item_class: str, solved: Solved, chosen: Attempt, plain: Attempt) -> Part:
+def part_of(item_class: str, solved: Solved, chosen: Attempt, welfare_plain: int) -> Part:
+    """welfare_plain   the objective by welfare alone, without fairness"""
     edges = solved.edges
     solution = chosen.solution
     after, before = solved.given(solved.quantity), solved.given(solved.before)
@@ -242,10 +291,13 @@ def part_of(item_class: str, solved: Solved, chosen: Attempt, plain: Attempt) ->
             "edges": len(edges),
             "objective": objective(chosen.instance, solution.quantity),
             "objective_without_lots": solution.relaxed_objective,
-            "objective_without_fairness": plain.solution.objective,
+            "objective_without_fairness": welfare_plain,
             "lot_repairs": solution.repairs,
             "candidates_cut": int(edges.cut.sum()),
             "kept_back": int(solved.kept_back.sum()),
+            "kept_for_later": 0,
+            "kept_for_more_urgent": 0,
+            "objective_without_reserves": solution.objective,
             # Only where fairness changed it: need -> what it would have had.
             "before": {
                 str(edges.needs[row].need_id): int(before[row])
