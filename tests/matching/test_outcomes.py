@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import maximum_flow
 
 from services.matching import contract
 from services.matching.domain import may_serve
-from services.matching.planning import plan, wording
+from services.matching.planning import plan, wording, words
 from services.matching.planning.candidates import TERMS, Comparison
 from services.matching.policies import policies
 from shared.vocabulary import divisions, item_classes
@@ -236,7 +236,7 @@ def test_whatever_is_found_can_be_read_in_both_languages(snapshot):
         assert "{" not in zh + en
 
 
-def only(snapshot) -> tuple[str, wording.Words]:
+def only(snapshot) -> tuple[str, words.Words]:
     found = plan(snapshot)
     [o] = [o for o in found.outcomes if o.need.need_id == UUID(int=1)]
     return o.code, wording.outcome_words(o.code, o.counts, o.need.remaining, o.given, o.need.unit)
@@ -315,4 +315,4 @@ def test_quantities_are_written_with_their_unit(amount, unit, zh, en):
 
 def test_the_whole_vocabulary_of_units_has_words():
     bases = {entry.base_unit for entry in item_classes.item_classes().values()}
-    assert bases <= wording._FORMS.keys()
+    assert bases <= words.FORMS.keys()

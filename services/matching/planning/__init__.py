@@ -5,11 +5,13 @@ candidates  the lines a need is compared with, and what each pair is worth
 choosing    one aid of a kind per applicant
 plan        the assignment, item class by item class
 placement   the same between rounds, at prices that keep stock back
-outcomes    why each proposal, why each need that is not met
+solved      an item class with its solution
+explaining  why each proposal
+outcomes    why each need that is not met
 overview    totals, tiers, fairness, samples
 results     what comes out, and the shapes of what is stored
 parts       a solved item class as bytes
-wording     all of it as a person reads it, in Chinese and English
+wording, reasons, words   all of it as a person reads it, in Chinese and English
 """
 
 from services.matching.planning.plan import plan

@@ -29,7 +29,8 @@ import numpy as np
 
 from services.matching.domain import NeedTerms
 from services.matching.planning.candidates import BoolArray, Edges, IntArray
-from services.matching.planning.outcomes import reaches, summed
+from services.matching.planning.outcomes import reaches
+from services.matching.planning.solved import summed
 from services.matching.solver.instance import Instance, Solution, Tier
 from shared.vocabulary.codes import Urgency
 

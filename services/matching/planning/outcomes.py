@@ -1,4 +1,4 @@
-"""Why each proposal, and why each need that is not met: facts found in a solved class, vectorised.
+"""Why each need that is not, or not fully, met: facts found in a solved class, vectorised.
 
 The binding reason of a need that lacks something, the first that holds. All of them speak of the
 network without lots and wholeness, in which every other need keeps what it has of the flows named:
@@ -24,231 +24,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from services.matching.domain import LineTerms, NeedTerms
 from services.matching.index import ancestors_of
-from services.matching.planning.candidates import (
-    TERMS,
-    BoolArray,
-    Edges,
-    IntArray,
-    significant,
-)
-from services.matching.planning.results import Json, Outcome, Proposal
-from services.matching.solver.instance import Instance
+from services.matching.planning.candidates import BoolArray, Edges, IntArray
+from services.matching.planning.results import Json, Outcome
+from services.matching.planning.solved import Ledger, Solved, best_not_had, summed
 
-LEVELS = {0: "nation", 2: "province", 4: "city", 6: "county", 9: "township", 12: "village"}
-CONDITIONS = ("unit", "validity", "applicant_kind", "household_class", "lot", "used_up")
-
-
-@dataclass(frozen=True)
-class Solved:
-    """One item class with its solution, in the rows of `edges`.
-
-    urgencies   the policy's tiers, most urgent first
-    instance    of the active needs only; `price` is in its weights
-    active      (n,) needs that took part: not those whose applicant got another need met
-    quantity    (e,) what is proposed; `before`: by welfare alone, without fairness
-    kept_back   (n,) of a placement: got less for the sake of later or more urgent needs
-    placed      a placement: others are never moved to make room
-    """
-
-    urgencies: Sequence[str]
-    edges: Edges
-    instance: Instance
-    active: BoolArray
-    tier: IntArray
-    whole: BoolArray
-    limit: IntArray
-    quantity: IntArray
-    before: IntArray
-    price: IntArray
-    kept_back: BoolArray
-    placed: bool = False
-
-    @property
-    def required(self) -> IntArray:
-        return np.array([n.remaining for n in self.edges.needs], dtype=np.int64)
-
-    def given(self, quantity: IntArray) -> IntArray:
-        return summed(self.edges.need, quantity, len(self.edges.needs))
-
-
-def summed(rows: IntArray, quantity: IntArray, count: int) -> IntArray:
-    total = np.zeros(count, dtype=np.int64)
-    np.add.at(total, rows, quantity)
-    return total
-
-
-# ----------------------------------------------------------------- proposals
-
-
-class _Ledger:
-    """Who took what of each line, by tier: (m, tiers) quantities and numbers of allocations."""
-
-    def __init__(self, solved: Solved) -> None:
-        edges, tiers = solved.edges, len(solved.urgencies)
-        used = np.flatnonzero(solved.quantity)
-        key = edges.line[used] * tiers + solved.tier[edges.need[used]]
-        shape = (len(edges.lines), tiers)
-        self.units = summed(key, solved.quantity[used], shape[0] * tiers).reshape(shape)
-        self.parts = np.bincount(key, minlength=shape[0] * tiers).reshape(shape)
-        self.free = solved.limit - self.units.sum(axis=1)
-
-
-def proposals(solved: Solved) -> list[Proposal]:
-    """Sorted by need and line."""
-    edges = solved.edges
-    chosen = np.flatnonzero(solved.quantity)
-    columns = (
-        edges.need[chosen],
-        edges.line[chosen],
-        solved.quantity[chosen],
-        edges.values[chosen],
-        edges.fit[chosen],
-        edges.value[chosen],
-    )
-    return [
-        Proposal(edges.needs[need], edges.lines[line], quantity, tuple(values), fit, value, why)
-        for need, line, quantity, values, fit, value, why in zip(
-            *(column.tolist() for column in columns), _explanations(solved, chosen), strict=True
-        )
-    ]
-
-
-def _explanations(solved: Solved, chosen: IntArray) -> Iterator[Json]:
-    edges = solved.edges
-    degree = np.bincount(edges.need, minlength=len(edges.needs))
-    columns = (
-        degree[edges.need[chosen]],
-        edges.points[chosen],
-        edges.given[chosen],
-        edges.terms[chosen],
-        edges.served[chosen],
-        significant(edges.served[chosen]),
-    )
-    second, by, better = _ranks(solved, chosen)
-    ids = [str(line.line_id) for line in edges.lines]
-    seconds = [
-        None if e < 0 else {"line": ids[line], "by": points}
-        for e, line, points in zip(
-            second.tolist(), edges.line[second].tolist(), by.tolist(), strict=True
-        )
-    ]
-    for compared, points, given, terms, served, digits, other, kept_from in zip(
-        *(column.tolist() for column in columns),
-        seconds,
-        _kept_from(solved, chosen, better, ids),
-        strict=True,
-    ):
-        yield {
-            "level": LEVELS[digits],
-            "served": f"{served:012}",
-            "compared": compared,
-            "points": points,
-            "terms": {name: list(pair) for name, *pair in zip(TERMS, given, terms, strict=True)},
-            "second": other,
-            "better": kept_from,
-        }
-
-
-def _ranks(solved: Solved, chosen: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Per chosen edge: the next best edge of its need and by how much it is worse; the best edge
-    of greater value that the need did not get (enough of). -1: there is none."""
-    edges = solved.edges
-    order = np.lexsort((edges.line, -edges.value, edges.need))
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    after = np.append(order, -1)[place[chosen] + 1]
-    same = (after >= 0) & (edges.need[after] == edges.need[chosen])
-    second = np.where(same, after, -1)
-    by = np.where(same, edges.value[chosen] - edges.value[after], 0)
-    best = best_not_had(solved, order)[edges.need[chosen]]
-    worth = np.where(best >= 0, edges.value[best], -1)
-    return second, by, np.where(worth > edges.value[chosen], best, -1)
-
-
-def best_not_had(solved: Solved, order: IntArray | None = None) -> IntArray:
-    """(n,) the edge of the greatest value of which the need could have had more; -1: none."""
-    edges = solved.edges
-    if order is None:
-        order = np.lexsort((edges.line, -edges.value, edges.need))
-    need, line = edges.need[order], edges.line[order]
-    could = np.minimum(solved.required[need], solved.limit[line])
-    short = np.flatnonzero(solved.quantity[order] < could)
-    best = np.full(len(edges.needs), -1, dtype=np.int64)
-    # Written from the last to the first, so that the first of each need stays.
-    best[need[short[::-1]]] = order[short[::-1]]
-    return best
-
-
-def _kept_from(
-    solved: Solved, chosen: IntArray, better: IntArray, ids: Sequence[str]
-) -> list[Json | None]:
-    """Per chosen edge the better line and what kept its need from it."""
-    edges = solved.edges
-    ledger = _Ledger(solved)
-    unit = np.ones(len(edges.needs), dtype=np.int64)
-    unit[solved.active] = np.maximum(1, solved.instance.unit)
-    price = solved.price[edges.line[better]] // unit[edges.need[better]]
-    by = edges.value[better] - edges.value[chosen]
-    found: list[Json | None] = []
-    for e, points, asked in zip(better.tolist(), by.tolist(), price.tolist(), strict=True):
-        if e < 0:
-            found.append(None)
-            continue
-        line = int(edges.line[e])
-        found.append(
-            {
-                "line": ids[line],
-                "by": points,
-                "kept_by": _kept_by(solved, ledger, e),
-                "taken": _taken(solved, ledger, e),
-                "price": asked,
-            }
-        )
-    return found
-
-
-def _kept_by(solved: Solved, ledger: _Ledger, e: int) -> str:
-    """What kept the need of this edge from its line."""
-    edges = solved.edges
-    need, line = int(edges.need[e]), int(edges.line[e])
-    tier, free = int(solved.tier[need]), int(ledger.free[line])
-    units = ledger.units[line]
-    if free > 0:
-        if solved.whole[need] and free < edges.needs[need].remaining:
-            return "unsplittable"
-        if free < edges.lines[line].lot:
-            return "smallest_lot"
-        if solved.placed:
-            return "kept_back"
-        return "gap" if solved.instance.line_steps is None else "diversity"
-    if units[:tier].any():
-        return "more_urgent"
-    if solved.before[e] > solved.quantity[e]:
-        return "fairness"
-    return "better_matches" if units[tier] > solved.quantity[e] else "others_served"
-
-
-def _taken(solved: Solved, ledger: _Ledger, e: int) -> list[list[str | int]]:
-    """[[urgency, allocations, quantity]] of the edge's line without what its need has of it."""
-    line, own = int(solved.edges.line[e]), int(solved.quantity[e])
-    tier_of_need = int(solved.tier[solved.edges.need[e]])
-    rows: list[list[str | int]] = []
-    for tier, urgency in enumerate(solved.urgencies):
-        units, parts = int(ledger.units[line, tier]), int(ledger.parts[line, tier])
-        if own and tier == tier_of_need:
-            units, parts = units - own, parts - 1
-        if units:
-            rows.append([urgency, parts, units])
-    return rows
-
-
-# ------------------------------------------------------------------ outcomes
+CONDITIONS = ("unit", "applicant_kind", "household_class", "lot", "used_up", "validity")
 
 
 def outcomes(solved: Solved) -> list[Outcome]:
@@ -352,7 +137,7 @@ def _counted(solved: Solved, given: IntArray) -> dict[int, Json]:
     """Counts of the active needs that have lines and lack something."""
     edges, tiers = solved.edges, len(solved.urgencies)
     count = len(edges.needs)
-    ledger = _Ledger(solved)
+    ledger = Ledger(solved)
     lacks = given < solved.required
     kept = np.flatnonzero(lacks[edges.need])
     need, line = edges.need[kept], edges.line[kept]

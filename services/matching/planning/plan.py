@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from services.matching.domain import NeedTerms, aided_since
-from services.matching.planning import outcomes, placement
+from services.matching.planning import explaining, outcomes, placement
 from services.matching.planning.candidates import BoolArray, Comparison, Edges, IntArray
 from services.matching.planning.choosing import Attempt, best_choice, rivals
-from services.matching.planning.outcomes import Solved
 from services.matching.planning.overview import totals_of
 from services.matching.planning.results import Json, Outcome, Part, Plan, Proposal
 from services.matching.planning.snapshot import Snapshot
+from services.matching.planning.solved import Solved
 from services.matching.policies import Policy
 from services.matching.solver import fairness
 from services.matching.solver.instance import Instance, Method, Stopped, rescaled
@@ -280,7 +280,7 @@ def part_of(item_class: str, solved: Solved, chosen: Attempt, welfare_plain: int
     prices = rescaled(solution.price, solution.scale, PRICE_SCALE)
     return Part(
         item_class=item_class,
-        proposals=tuple(outcomes.proposals(solved)),
+        proposals=tuple(explaining.proposals(solved)),
         outcomes=tuple(outcomes.outcomes(solved)),
         totals={
             "tiers": [
