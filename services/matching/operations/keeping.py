@@ -69,12 +69,13 @@ async def keep_up(
 
 async def keep(session: AsyncSession, round_id: UUID, plan: Plan, at: datetime) -> bool:
     """Store what was computed; False when another process was first, or nobody wants it."""
+    decided = await asyncio.to_thread(plan.sha256)
     computed = await lock(session, round_id)
     if computed.state != RoundState.COMPUTING:
         return False
     computed.state = domain.move_round(RoundState(computed.state), RoundState.COMPUTED)
     computed.stage, computed.progress_permille = Stage.DONE, 1_000
-    computed.totals, computed.proposals_sha256 = plan.totals, plan.sha256()
+    computed.totals, computed.proposals_sha256 = plan.totals, decided
     computed.computed_at = at
     await session.flush()
     names = await _organization_names(session, plan)
@@ -87,10 +88,10 @@ async def keep(session: AsyncSession, round_id: UUID, plan: Plan, at: datetime) 
         policy=computed.policy,
         ranking=computed.ranking,
         snapshot_sha256=computed.snapshot_sha256,
-        proposals_sha256=computed.proposals_sha256,
+        proposals_sha256=decided,
         proposals=plan.totals["proposals"],
         needs_met=plan.totals["needs_met"],
-        objective=plan.totals.get("welfare", plan.totals.get("objective")),
+        objective=plan.totals["welfare"],
     )
     emission = Emission(fact, f"round/{round_id}", BY_ITSELF, "service", computed.division_code)
     await emit_all(session, [emission])
