@@ -9,13 +9,17 @@ Explanation, of a proposal (a JSON object; `contract.ExplanationRead` is what it
     points    points of the fit by feature, in the order of the ranking's features
     terms     {term: [value, points]} of the welfare; the points sum to the proposal's value
     second    {line, by} the next best line it was compared with and by how many points of value
-    better    {line, by, kept_by, taken, price_ppm} the best line it did not get (enough of)
-Both of the last may be null. `taken` is [[urgency, needs, quantity], …], the most urgent first.
+    better    {line, by, kept_by, taken, price} the best line of greater value that it did not get
+              (enough of), what kept it away, and what the whole need from it would have cost
+              others at the round's prices, in points of value
+The last two may be null. `taken` is [[urgency, allocations, quantity], …], most urgent first.
 
 Counts, of an outcome (`contract.OutcomeRead`):
     eligible  lines it could have been given from, after all hard conditions
     taken     what others took of those lines, as above
     left      what of those lines nobody took
+    without_fairness   what it would have by welfare alone, where that is more
+    cut       true where there were more lines than the policy compares
     failed    {condition: lines} that serve the division and fail; the first that fails counts
     of_class, serving   lines of the class; of those, lines that serve the division
 """
@@ -82,8 +86,8 @@ class Plan:
     """proposals sorted by need and line, outcomes by need.
 
     totals   as `contract.OverviewRead`, without sentences
-    prices   line id -> what a unit is worth at the margin, where not 0: start prices of the next
-             round and what placements until then are judged by
+    prices   line id -> what a unit is worth at the margin, where not 0, in `plan.PRICE_SCALE`
+             parts of a point: start prices of the next round
     """
 
     proposals: tuple[Proposal, ...]
