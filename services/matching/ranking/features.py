@@ -216,7 +216,7 @@ def values(pairs: Pairs) -> IntArray:
         np.minimum(pairs.required, pairs.available) * PERMILLE // pairs.required,
         _level(pairs.served_digits),
         pairs.verified * PERMILLE,
-        _acceptance(pairs.accepted, pairs.declined),
+        acceptance(pairs.accepted, pairs.declined),
         np.where(pairs.memory == UNKNOWN, UNKNOWN, _bounded(pairs.memory)),
         _timeliness(pairs.valid_days, pairs.needed_days),
     )
@@ -243,7 +243,8 @@ def _level(served_digits: IntArray) -> IntArray:
     return level * (PERMILLE // 5)
 
 
-def _acceptance(accepted: IntArray, declined: IntArray) -> IntArray:
+def acceptance(accepted: IntArray, declined: IntArray) -> IntArray:
+    """(e,) `organization_acceptance` from counts of decisions."""
     decisions = accepted + declined
     counted = np.minimum(decisions, DECISIONS_MAX)
     # accepted x counted / decisions in thousandths: counts above the cap keep their share.

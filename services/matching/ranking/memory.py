@@ -34,7 +34,8 @@ WHOLE = 127
 SPEAKING = 5
 # Past needs less like than this say nothing: two texts of one class share some words anyhow.
 LIKENESS_MIN = 300
-# A precedent's line of another organization is no promise of this one's.
+# A precedent speaks for another line by the square of its likeness, for most lines are a little
+# alike; and what one organization gave is no promise of another's.
 OTHER_LINE, OTHER_ORGANIZATION = 900, 700
 # Bounds what a snapshot holds and what comparing costs; the newest are kept.
 PRECEDENTS_PER_CLASS_MAX = 200
@@ -153,7 +154,8 @@ def _given(
     found = np.zeros((len(place), len(line_ids)), dtype=np.int64)
     for row, precedent in enumerate(precedents):
         same = of_line == organizations.get(precedent.organization_id, -1)
-        resembles = alike[row] * np.where(same, OTHER_LINE, OTHER_ORGANIZATION) // PERMILLE
+        share = np.where(same, OTHER_LINE, OTHER_ORGANIZATION)
+        resembles = alike[row] ** 2 // PERMILLE * share // PERMILLE
         if (itself := row_of_line.get(precedent.line_id)) is not None:
             resembles[itself] = PERMILLE
         of_need = found[place[precedent.need_id]]
