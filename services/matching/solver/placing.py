@@ -179,6 +179,15 @@ def points_of(board: Board, edge: int, theta: float) -> float:
 
 
 @compiled
+def all_points(board: Board, theta: float) -> FloatArray:
+    """(e,) points_of each edge."""
+    points = np.empty(len(board.line))
+    for edge in range(len(board.line)):
+        points[edge] = points_of(board, edge, theta)
+    return points
+
+
+@compiled
 def best_place(board: Board, need: int, without: int, theta: float) -> tuple[int, float]:
     """The best edge with room and its points; (-1, 0) when nowhere is better or all there is.
 
