@@ -1,24 +1,32 @@
 """The index against brute force: nothing eligible is missed, nothing removed comes back."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.matching.domain import LineTerms, NeedTerms, may_serve
 from services.matching.index import (
     TIE_SPAN,
     Asks,
+    Document,
     Hit,
     LineEntry,
     NeedEntry,
     NeedIndex,
+    Offered,
     OfferIndex,
+    WordIndex,
     ancestors_of,
     code_range,
+    id_words,
     widest,
 )
+from services.matching.text.lexical import Lexical
 
 DIMENSION = 8
 ROUNDED = 1e-4
@@ -216,3 +224,268 @@ def test_candidates_are_rows_of_lines_that_may_serve():
     assert found.rows[0, 0] == 0
     assert found.cut[0]
     assert index.line_id(int(found.rows[0, 1])) in ids[1:]
+
+
+# ------------------------------------------------------------------- facts
+
+AT = datetime(2026, 6, 1, tzinfo=UTC)
+KINDS = ["household", "village", "institution"]
+HOUSEHOLDS = ["general", "poor"]
+
+terms_of_lines = st.fixed_dictionaries(
+    {
+        "unit": st.sampled_from(["piece", "grams"]),
+        "available": st.integers(0, 5),
+        "lot": st.integers(1, 4),
+        "valid_from": st.sampled_from([AT, AT + timedelta(days=1), AT - timedelta(days=1)]),
+        "valid_until": st.sampled_from([AT, AT + timedelta(days=1)]),
+        "applicant_kinds": st.lists(st.sampled_from(KINDS), max_size=2).map(tuple),
+        "household_classes": st.lists(st.sampled_from(HOUSEHOLDS), max_size=1).map(tuple),
+    }
+)
+terms_of_needs = st.fixed_dictionaries(
+    {
+        "unit": st.sampled_from(["piece", "grams"]),
+        "remaining": st.integers(1, 5),
+        "applicant_kind": st.sampled_from(KINDS),
+        "household_class": st.sampled_from([None, *HOUSEHOLDS]),
+    }
+)
+
+
+def a_line(number: int, terms: dict[str, Any]) -> LineTerms:
+    return LineTerms(
+        line_id=UUID(int=number + 1),
+        offer_id=UUID(int=1),
+        organization_id=UUID(int=1),
+        organization_verified=True,
+        item_class="masks",
+        title="",
+        item="",
+        specification=None,
+        served_division_codes=(NATION,),
+        **terms,
+    )
+
+
+def a_need(number: int, terms: dict[str, Any]) -> NeedTerms:
+    return NeedTerms(
+        need_id=UUID(int=number + 1),
+        applicant="",
+        poverty_permille=None,
+        item_class="masks",
+        title="",
+        item="",
+        specification=None,
+        urgency="normal",
+        division_code="430224101001",
+        published_at=AT,
+        needed_by=None,
+        **terms,
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lines=st.lists(terms_of_lines, max_size=30),
+    needs=st.lists(terms_of_needs, min_size=1, max_size=5),
+    k=st.integers(1, 6),
+)
+def test_candidates_fulfil_the_hard_conditions_and_none_is_missed(lines, needs, k):
+    """Both directions, against the rule itself."""
+    offers, wants = OfferIndex(DIMENSION), NeedIndex(DIMENSION)
+    line_terms = [a_line(n, terms) for n, terms in enumerate(lines)]
+    need_terms = [a_need(n, terms) for n, terms in enumerate(needs)]
+    line_vectors = vectors_for(list(range(len(lines))))
+    need_vectors = vectors_for(list(range(100, 100 + len(needs))))
+    entries = [
+        LineEntry(line.line_id, "masks", (NATION,), **terms)
+        for line, terms in zip(line_terms, lines, strict=True)
+    ]
+    # Facts that came later count like those that came at once.
+    offers.put([LineEntry(e.line_id, "masks", (NATION,), unit="x") for e in entries], line_vectors)
+    offers.set_facts(entries)
+    wants.put(
+        [
+            NeedEntry(need.need_id, "masks", need.division_code, **terms)
+            for need, terms in zip(need_terms, needs, strict=True)
+        ],
+        need_vectors,
+    )
+    found = offers.candidates(
+        ["masks"] * len(needs),
+        [need.division_code for need in need_terms],
+        need_vectors,
+        k,
+        Asks(
+            [need.unit for need in need_terms],
+            np.array([need.remaining for need in need_terms]),
+            [need.applicant_kind for need in need_terms],
+            [need.household_class for need in need_terms],
+            AT,
+        ),
+    )
+    for place, need in enumerate(need_terms):
+        right = {line.line_id for line in line_terms if may_serve(line, need, AT)}
+        got = [offers.line_id(row) for row in found.rows[place].tolist() if row >= 0]
+        assert len(got) == min(k, len(right)) == len(set(got))
+        assert set(got) <= right
+        assert bool(found.cut[place]) == (len(right) > k)
+        near = found.similarities[place][: len(got)]
+        assert (np.diff(near) <= 0).all()
+    for line, vector in zip(line_terms, line_vectors, strict=True):
+        if not (line.valid_from <= AT < line.valid_until and line.available):
+            continue
+        offered = Offered(line.unit, line.lot, line.applicant_kinds, line.household_classes, AT)
+        with wants.gate.reading():
+            hits = wants.candidates_now("masks", [NATION], vector, len(needs), offered)
+            got = [wants.rows.id_of(row) for row in hits.rows[0].tolist() if row >= 0]
+        assert set(got) == {n.need_id for n in need_terms if may_serve(line, n, AT)}
+
+
+def filled(order: list[int], vectors: np.ndarray) -> OfferIndex:
+    index = OfferIndex(DIMENSION)
+    for number in order:
+        index.put(
+            [LineEntry(UUID(int=number + 1), "masks", (CODES[number % 3],))],
+            vectors[number : number + 1],
+        )
+    return index
+
+
+def found_by(index: OfferIndex, **how: Any) -> list[list[UUID]]:
+    queries = np.repeat(vectors_for([1]), 20, axis=0)
+    found = index.candidates(["masks"] * 20, ["430224101001"] * 20, queries, 8, **how)
+    return [[index.line_id(row) for row in rows if row >= 0] for rows in found.rows.tolist()]
+
+
+def test_equals_come_in_one_order_whatever_the_insertion_and_the_threads():
+    """Sixty lines of three texts: who is found is not who was there first."""
+    vectors = np.repeat(vectors_for([1, 2, 3]), 20, axis=0)
+    ids = id_words([UUID(int=n) for n in range(20)])
+    forwards = filled(list(range(60)), vectors)
+    backwards = filled(list(reversed(range(60))), vectors)
+    backwards.remove([UUID(int=n + 1) for n in range(0, 60, 2)])
+    again = list(range(0, 60, 2))
+    backwards.put(
+        [LineEntry(UUID(int=n + 1), "masks", (CODES[n % 3],)) for n in again], vectors[again]
+    )
+    expected = found_by(forwards, ids=ids)
+    assert found_by(backwards, ids=ids) == expected
+    assert found_by(forwards, ids=ids, threads=2) == expected
+    assert found_by(backwards) == found_by(forwards)
+
+
+def test_needs_alike_are_given_different_ones_of_many_equal_lines():
+    vectors = np.repeat(vectors_for([1]), 60, axis=0)
+    index = filled(list(range(60)), vectors)
+    ids = id_words([UUID(int=n) for n in range(20)])
+    spread = {line for lines in found_by(index, ids=ids) for line in lines}
+    assert len(spread) > 40
+    assert len({line for lines in found_by(index) for line in lines}) == 8
+
+
+def test_places_of_what_left_are_used_again_without_ghosts():
+    index = OfferIndex(DIMENSION)
+    vectors = vectors_for(list(range(10)))
+    for turn in range(5):
+        ids = [UUID(int=10 * turn + n + 1) for n in range(10)]
+        index.put([LineEntry(i, "masks", (CODES[1], CODES[7])) for i in ids], vectors)
+        [hits] = index.search(["masks"], ["430224101001"], vectors[:1], 100)
+        assert {hit.id for hit in hits} == set(ids)
+        index.remove(ids)
+    assert index.rows.used == 10
+    assert len(index) == 0
+
+
+def test_a_restored_index_goes_on_like_the_first():
+    vectors = vectors_for(list(range(60)))
+    index = filled(list(range(60)), vectors)
+    index.remove([UUID(int=5)])
+    index.set_facts([LineEntry(UUID(int=7), "masks", (CODES[0],), available=0)])
+    again = OfferIndex.restored(DIMENSION, index.state())
+    for one in (index, again):
+        one.remove([UUID(int=9)])
+        one.put([LineEntry(UUID(int=99), "masks", (CODES[2],))], vectors[:1])
+    queries = vectors_for([70])
+    asks = Asks([""], np.array([1]), [""], [None], AT)
+    for how in ({}, {"asks": asks}):
+        mine = index.candidates(["masks"], ["430224101001"], queries, 100, **how)
+        theirs = again.candidates(["masks"], ["430224101001"], queries, 100, **how)
+        assert [index.line_id(r) for r in mine.rows[0] if r >= 0] == [
+            again.line_id(r) for r in theirs.rows[0] if r >= 0
+        ]
+
+
+def test_searches_go_on_beside_changes():
+    """Readers in threads see each line whole or not at all, and no row of another."""
+    index = OfferIndex(DIMENSION)
+    vectors = vectors_for(list(range(50)))
+    entries = [LineEntry(UUID(int=n + 1), "masks", (NATION,)) for n in range(50)]
+    index.put(entries[:25], vectors[:25])
+    wrong: list[object] = []
+    done = Event()
+
+    def read() -> None:
+        while not done.is_set():
+            [hits] = index.search(["masks"], [NATION], vectors[:1], 100)
+            if len({h.id for h in hits}) != len(hits) or len(hits) < 25:
+                wrong.append(hits)
+
+    readers = [Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for _ in range(100):
+        index.put(entries[25:], vectors[25:])
+        index.remove([entry.line_id for entry in entries[25:]])
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong
+
+
+# -------------------------------------------------------------------- words
+
+TEXTS = ["儿童口罩 N95", "医用口罩", "crutches for adults", "玉米种子 10kg", "口罩", ""]
+word_changes = st.lists(
+    st.tuples(st.sampled_from(["put", "put", "remove"]), st.integers(0, 9), st.integers(0, 5)),
+    max_size=30,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(changes=word_changes, anew=st.booleans())
+def test_scores_are_those_of_a_fresh_index_whatever_went_before(changes, anew):
+    index, truth = WordIndex(1), {}
+    for action, number, text in changes:
+        key = UUID(int=number + 1)
+        if action == "remove":
+            index.remove([key])
+            truth.pop(key, None)
+        else:
+            index.put([Document(key, TEXTS[text], (text,), (number,))])
+            truth[key] = text
+    if anew:
+        index._number_anew()
+    index._merge()
+    restored = WordIndex.restored(1, index.state())
+    fresh = WordIndex(1)
+    fresh.put([Document(k, TEXTS[t], (t,), (k.int - 1,)) for k, t in truth.items()])
+    texts = Lexical.of([TEXTS[t] for t in truth.values()])
+    for text in TEXTS:
+        expected = {}
+        for one in (fresh, index, restored):
+            query = one.query(text)
+            scores = one.scores(query)
+            found = {k: int(scores[s]) for k, s in one.serial_of.items()}
+            assert found.keys() == truth.keys()
+            serials = np.array(list(one.serial_of.values()), dtype=np.int64)
+            assert one.scores_of(query, serials).tolist() == list(found.values())
+            assert [int(one.facet(0)[s]) for s in serials] == [truth[k] for k in one.serial_of]
+            expected = expected or found
+            assert found == expected
+            assert query.greatest == fresh.query(text).greatest
+        if truth:  # the same as of a collection that does not change
+            counts, greatest = texts.queries([text])
+            assert list(expected.values()) == texts.all_scores(counts[[0]]).tolist()
+            assert int(greatest[0]) == fresh.query(text).greatest
