@@ -70,7 +70,7 @@ bench: $(STAMP)
 
 bench-quality: $(STAMP)
 	@$(BIN)/python -m tests.benchmarks.quality
-	@$(if $(wildcard tests/benchmarks/reranking.py),$(BIN)/python -m tests.benchmarks.reranking,:)
+	@$(BIN)/python -m tests.benchmarks.reranking
 
 load: $(STAMP)
 	@test -n "$(FROM)" || { echo 'make load FROM=<folder with CSV, Excel or JSON Lines files>'; exit 1; }

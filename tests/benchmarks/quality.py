@@ -1,27 +1,31 @@
 """Ranking quality on the sets of ../shared/data/matching-*: our text model beside plain BM25.
 
-`python -m tests.benchmarks.quality [set …]` prints a table and one JSON line of ratios. BM25 is the
-usual one, written apart from ours on purpose: words in lower case and Chinese 1- and 2-grams, no
-stems, no stop words, no synonyms, k1 = 1.2, b = 0.75.
+`python -m tests.benchmarks.quality [set …]` prints a table and one JSON line of ratios; with
+MATCHING_ENCODER_PATH, rows for the word vectors of that file stand beside the default's.
+
+BM25 is the usual one, written apart from ours on purpose: words in lower case and Chinese 1- and
+2-grams, no stems, no stop words, no synonyms, k1 = 1.2, b = 0.75.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
-import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.matching.text.encoder import HASHED, Encoder
 from services.matching.text.likeness import Likeness, TextModel
+from services.matching.text.word_vectors import WordVectors
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 TOP = 10
@@ -80,34 +84,28 @@ def _texts(path: Path) -> dict[str, str]:
     return {line["id"]: line["text"] for line in lines}
 
 
-def runs(given: RelevanceSet) -> dict[str, Callable[[], Scores]]:
-    """Scorings by name, each computed when called: (queries, documents)."""
-
-    def ours(field: str) -> Callable[[], Scores]:
-        return lambda: np.array(
-            [getattr(found, field) for found in likenesses(given)], dtype=np.float64
-        )
-
-    return {
-        "BM25": lambda: bm25(given),
-        "lexical": ours("lexical"),
-        "dense": ours("dense"),
-        "fused": lambda: ranked(given),
+def runs(given: RelevanceSet, encoder: Encoder = HASHED) -> dict[str, Scores]:
+    """Scores by name, each (queries, documents): our text model's parts and what it orders by."""
+    found = list(likenesses(given, encoder))
+    parts = {
+        name: np.array([getattr(one, name) for one in found], dtype=np.float64)
+        for name in ("lexical", "latent", "dense")
     }
+    return {**parts, "fused": ranked(given, encoder=encoder)}
 
 
-def likenesses(given: RelevanceSet) -> Iterator[Likeness]:
+def likenesses(given: RelevanceSet, encoder: Encoder = HASHED) -> Iterator[Likeness]:
     """Every query against every document, query by query: the text features of each pair."""
-    model = TextModel.of(given.documents)
+    model = TextModel.of(given.documents, encoder)
     rows = np.arange(len(given.documents), dtype=np.int64)
     for query in given.queries:
         yield model.likeness([query], np.zeros_like(rows), rows)
 
 
-def ranked(given: RelevanceSet, k: int | None = None) -> Scores:
+def ranked(given: RelevanceSet, k: int | None = None, encoder: Encoder = HASHED) -> Scores:
     """What TextModel.rank orders, as scores: the full order (or its first k), finer than
     thousandths."""
-    model = TextModel.of(given.documents)
+    model = TextModel.of(given.documents, encoder)
     k = k or len(given.documents)
     scores = np.full((len(given.queries), len(given.documents)), -np.inf)
     for row, query in enumerate(given.queries):
@@ -181,23 +179,27 @@ def main(names: Sequence[str]) -> None:
     if not given_sets:
         print("quality: no relevance sets at ../shared/data/matching-*; nothing measured")
         return
+    path = os.environ.get("MATCHING_ENCODER_PATH")
+    heavier = WordVectors.read(Path(path)) if path else None
     ratios: dict[str, dict[str, float]] = {}
     for given in given_sets:
-        print(f"{given.name}: {len(given.queries)} queries, {len(given.documents)} documents")
-        print(f"  {'':10} nDCG@10    MAP   R@50   of BM25  seconds")
-        base = 0.0
-        for name, run in runs(given).items():
-            started = time.perf_counter()
-            found = quality(run(), given)
-            seconds = time.perf_counter() - started
-            base = base or found.ndcg
-            ratio = found.ndcg / base if base else 0.0
-            ratios.setdefault(given.name, {})[name] = round(ratio, 4)
-            print(
-                f"  {name:10} {found.ndcg:7.4f} {found.average_precision:6.4f} {found.recall:6.4f}"
-                f"   {ratio:6.3f}  {seconds:7.1f}"
-            )
+        scores = {"BM25": bm25(given), **runs(given)}
+        if heavier is not None:
+            theirs = runs(given, heavier)
+            scores |= {"dense, vectors": theirs["dense"], "fused, vectors": theirs["fused"]}
+        ratios[given.name] = _table(given, {n: quality(s, given) for n, s in scores.items()})
     print(json.dumps({"quality": ratios}))
+
+
+def _table(given: RelevanceSet, found: Mapping[str, Quality]) -> dict[str, float]:
+    """Print one set's figures; return nDCG@10 of each as a ratio to BM25, which is the first."""
+    print(f"{given.name}: {len(given.queries)} queries, {len(given.documents)} documents")
+    print(f"  {'':14}  nDCG@{TOP}     MAP    R@{DEEP}  of BM25")
+    ratios = {name: round(one.ndcg / found["BM25"].ndcg, 4) for name, one in found.items()}
+    for name, one in found.items():
+        figures = f"{one.ndcg:8.4f}{one.average_precision:8.4f}{one.recall:8.4f}"
+        print(f"  {name:14}{figures}{ratios[name]:8.3f}")
+    return ratios
 
 
 if __name__ == "__main__":

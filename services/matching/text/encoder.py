@@ -14,7 +14,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -31,6 +31,19 @@ ENCODER_VERSION = f"signed-hash-512-sqrt-{TOKENS_VERSION}"
 # 1,024 would find a little more (0.43 against 0.40 of the Miami set in the first 50) for twice the
 # memory of the index.
 DIMENSION = 512
+
+
+class Encoder(Protocol):
+    """Texts to rows of length one (or of zeros); the same bytes for a text alone and in a batch.
+
+    version  changes whenever the same text could give another vector
+    """
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def dimension(self) -> int: ...
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 
 def encode(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -59,3 +72,16 @@ def _place(token: str) -> int:
     digest = hashlib.blake2b(token.encode(), digest_size=8).digest()
     column = int.from_bytes(digest[:4], "little") % DIMENSION + 1
     return column if digest[7] & 1 else -column
+
+
+class _Hashed:
+    """The default encoder as a value, beside those that are read from a file."""
+
+    version = ENCODER_VERSION
+    dimension = DIMENSION
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return encode(texts)
+
+
+HASHED: Encoder = _Hashed()

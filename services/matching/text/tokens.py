@@ -40,11 +40,10 @@ def tokens(text: str) -> list[str]:
     words = synonyms().words
     found: list[str] = []
     stems: list[str] = []
-    chinese = False
-    for match in _PIECE.finditer(normal):
-        piece = match.group()
-        if match.group(1):
-            chinese = True
+    any_chinese = False
+    for piece, chinese in _pieces(normal):
+        if chinese:
+            any_chinese = True
             found.extend(piece)
             found.extend(piece[at : at + 2] for at in range(len(piece) - 1))
         elif piece not in stop:
@@ -52,10 +51,15 @@ def tokens(text: str) -> list[str]:
             stems.append(stemmed)
             found.append(words.get(stemmed, stemmed))
     found.extend(_phrases(stems))
-    if chinese:
+    if any_chinese:
         found.extend(_written(_SPACE_BETWEEN_SCRIPTS.sub("", normal)))
     found.extend(token for token in specifications(normal) if token not in stems)
     return found
+
+
+def pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """Words of alphabetic scripts, and Chinese runs whole: (piece, whether it is Chinese)."""
+    return _pieces(_normal(text))
 
 
 def is_chinese(text: str) -> bool:
@@ -70,6 +74,11 @@ def is_chinese_token(token: str) -> bool:
 
 def _normal(text: str) -> str:
     return unicodedata.normalize("NFKC", text[:TEXT_CHARS_MAX]).lower()
+
+
+def _pieces(normal: str) -> Iterator[tuple[str, bool]]:
+    for match in _PIECE.finditer(normal):
+        yield match.group(), match.group(1) is not None
 
 
 def _phrases(stems: list[str]) -> Iterator[str]:

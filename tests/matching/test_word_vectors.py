@@ -1,0 +1,73 @@
+"""A heavier encoder by path: trained word vectors from a file, here a tiny one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.matching.text.encoder import HASHED
+from services.matching.text.likeness import TextModel
+from services.matching.text.word_vectors import BadVectors, WordVectors
+
+TINY = """7 2
+the 0.9 0.1
+shelter 1.0 0.1
+tent 0.9 0.2
+rice 0.1 1.0
+food 0.2 1.0
+口罩 -1.0 0.1
+口 0.0 -1.0
+"""
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> WordVectors:
+    path = tmp_path / "tiny.vec"
+    path.write_text(TINY, encoding="utf-8")
+    return WordVectors.read(path)
+
+
+def test_words_of_like_meaning_are_near(vectors: WordVectors):
+    shelter, tent, rice = vectors.encode(["the Shelter", "tent", "rice"])
+    assert shelter @ tent > 0.9 > 0.5 > shelter @ rice
+
+
+def test_rows_have_length_one_alone_and_in_a_batch_and_unknown_words_none(vectors: WordVectors):
+    texts = ["tent rice", "口罩", "unheard"]
+    rows = vectors.encode(texts)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 0], atol=1e-6)
+    assert vectors.encode(texts[:1]).tobytes() == rows[0].tobytes()
+    assert vectors.encode([]).shape == (0, vectors.dimension)
+
+
+def test_a_chinese_run_is_cut_into_the_longest_words_known(vectors: WordVectors):
+    np.testing.assert_array_equal(vectors.encode(["新口罩"]), vectors.encode(["口罩"]))
+
+
+def test_another_file_is_another_version(tmp_path: Path, vectors: WordVectors):
+    path = tmp_path / "other.vec"
+    path.write_text(TINY.replace("0.9 0.2", "0.9 0.3"), encoding="utf-8")
+    other = WordVectors.read(path)
+    assert len({vectors.version, other.version, HASHED.version}) == 3
+    assert TextModel.of(["tent"], other).version != TextModel.of(["tent"]).version
+
+
+@pytest.mark.parametrize("text", ["", "tent", "tent 1 2\nrice 1\n", "tent one two", "tent nan 1"])
+def test_a_malformed_file_is_refused(tmp_path: Path, text: str):
+    path = tmp_path / "bad.vec"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BadVectors):
+        WordVectors.read(path)
+
+
+def test_trained_vectors_order_what_words_cannot(vectors: WordVectors):
+    lines = ["bag of rice", "family tent"]
+    assert TextModel.of(lines, vectors).rank("shelter", 1)[0][0] == 1
+    pairs = np.array([0, 0]), np.array([0, 1])
+    found = TextModel.of(lines, vectors).likeness(["shelter"], *pairs)
+    assert found.fused[1] > found.fused[0]
+
+
+def test_chinese_needs_are_ordered_by_words_alone_whatever_the_encoder(vectors: WordVectors):
+    lines = ["口罩", "大米 rice", "tent 口"]
+    assert TextModel.of(lines, vectors).rank("口罩", 3) == TextModel.of(lines).rank("口罩", 3)
