@@ -91,6 +91,15 @@ class Start:
     given: IntArray
     price: IntArray
 
+    @classmethod
+    def nothing(cls, instance: Instance, price: IntArray | None) -> Start:
+        zeros = np.zeros(len(instance.available), dtype=np.int64)
+        return cls(
+            np.zeros(0, dtype=np.int64),
+            np.zeros(len(instance.required), dtype=np.int64),
+            zeros if price is None else np.maximum(price, 0),
+        )
+
 
 def solve_tiers(
     instance: Instance,
@@ -103,17 +112,12 @@ def solve_tiers(
     if not caps_are_idle(instance):
         raise GapNotReached("a group's cap may bind")
     market = Market(instance, stop)
-    price = np.zeros(len(instance.available), dtype=np.int64)
-    start = Start(
-        np.zeros(0, dtype=np.int64),
-        np.zeros(len(instance.required), dtype=np.int64),
-        price if start_price is None else np.maximum(start_price, 0),
-    )
+    start = Start.nothing(instance, start_price)
     duals = Duals.none(instance)
     tiers = []
     for tier in np.unique(instance.tier):
         now = instance.tier == tier
-        stage = _Search(market, int(tier), now, np.where(now, 0, start.given), gap_ppm)
+        stage = Search(market, int(tier), now, np.where(now, 0, start.given), gap_ppm)
         start, duals, answer = stage.run(start)
         tiers.append(answer)
     return Relaxed(start.quantity, duals, tuple(tiers), "auction")
@@ -129,7 +133,7 @@ def caps_are_idle(instance: Instance) -> bool:
     )
 
 
-class _Search:
+class Search:
     """One stage: auctions with ever shorter steps, or more pay, until the gap is small enough."""
 
     def __init__(
@@ -138,18 +142,18 @@ class _Search:
         self.market, self.tier, self.now, self.fixed = market, tier, now, fixed
         self.instance = market.instance
         self.gap_ppm = gap_ppm
+        self.points = max(1, gap_ppm * POINTS_PER_GAP * 2**STEP_BITS // MILLION)
+        self.moved = False
 
     def run(self, start: Start) -> tuple[Start, Duals, Tier]:
         top = VALUE_MAX * int(self.instance.unit.max())
-        points = max(1, self.gap_ppm * POINTS_PER_GAP * 2**STEP_BITS // MILLION)
         groups = GroupBonuses(self.instance, self.fixed, self.now)
         bonus = max(0, -groups.least())
         reached = 0
         for _ in range(TRIES):
-            forced = False
             for _ in range(GROUP_ROUNDS if self.instance.groups else 1):
                 duals = Duals(start.price, groups.bonus, bonus)
-                found, forced = self._auction(start, duals, points)
+                found = self._auction(start, duals)
                 duals = replace(duals, price=found.price)
                 amount = int(found.given[self.now].sum())
                 stage = Stage(self.instance, self.fixed, self.now, amount)
@@ -160,19 +164,46 @@ class _Search:
                 if not groups.move(found.given):
                     break
                 start = found
-            if forced:
+            if self.moved:
                 bonus = 8 * bonus + top
             else:
-                points = max(1, min(points // 2, int(points * AIM * self.gap_ppm / reached)))
+                shorter = int(self.points * AIM * self.gap_ppm / reached)
+                self.points = max(1, min(self.points // 2, shorter))
         raise GapNotReached(f"tier {self.tier}: {reached} ppm")
 
-    def _auction(self, start: Start, duals: Duals, points: int) -> tuple[Start, bool]:
-        """The stage's answer, and whether augmenting paths had to force anything in."""
+    def _auction(self, start: Start, duals: Duals) -> Start:
+        """The stage's answer; `moved` tells whether paths had to force anything in."""
         supply = np.where(self.now, self.instance.required, self.fixed)
         forced = FORCED * VALUE_MAX * int(self.instance.unit.max()) + abs(duals.bonus)
         paid = np.where(self.now, extra(self.instance, duals), forced)
-        found = self.market.auction(start, supply, paid, points)
-        return self.market.complete(found, self.fixed, supply)
+        found = self.market.auction(start, supply, paid, self.points)
+        given = found.given
+        free = self.instance.limit - amounts(self.instance.line, found.quantity, len(found.price))
+        self.moved = False
+        for asking, may_lose in (
+            (self.fixed > 0, self.fixed == 0),
+            (supply > 0, np.zeros(len(supply), dtype=np.bool_)),
+        ):
+            lacks = np.where(asking, supply - given, 0)
+            market = self.market
+            if complete(
+                market.start, market.line, market.need, found.quantity, lacks, free, may_lose
+            ):
+                self.moved = True
+                given = amounts(self.instance.need, found.quantity, len(supply))
+        return replace(found, given=given)
+
+
+def complete(
+    start: Ints, line: Ints, need: Ints, quantity: IntArray, lacks: IntArray, free: IntArray,
+    may_lose: BoolArray,
+) -> bool:  # fmt: skip
+    """Whether `quantity` had to be changed so that needs get the most; see `augment`."""
+    if not lacks.any() or not (free.any() or may_lose.any()):
+        return False
+    return (
+        augment(start, line, need, *by_line(line, len(free)), quantity, lacks, free, may_lose) > 0
+    )
 
 
 class GroupBonuses:
@@ -241,6 +272,15 @@ def slopes(level: Groups, given: IntArray) -> tuple[IntArray, IntArray]:
     return following, last
 
 
+def room_for(available: IntArray, edges: IntArray, steps: IntArray) -> IntArray:
+    """(m+1,) where each line's book begins.
+
+    No more bids than units, nor, after merging, than edges; and those of nobody.
+    """
+    books = np.minimum(available, edges + edges // 2 + 8) + steps + 1
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(books)])
+
+
 class Market:
     """The instance in the auction's own arrays, and the books; see `kernels`."""
 
@@ -256,18 +296,19 @@ class Market:
         )
         self.asks = (steps.start, steps.width, steps.cost, instance.available)
         edges = np.bincount(instance.line, minlength=lines)
-        # No more bids than units, nor, after merging, than edges; and those of nobody.
-        books = np.minimum(instance.available, edges + edges // 2 + 8) + np.diff(steps.start) + 1
-        self.room = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(books)])
+        self.room = room_for(instance.available, edges, np.diff(steps.start))
         self.count = np.zeros(lines, dtype=np.int64)
         self.book = np.zeros((int(self.room[-1]), 3), dtype=np.int64)
         self.price = np.zeros(lines, dtype=np.int64)
         self.todo = np.zeros(needs, dtype=np.int64)
+        self.make_queue(needs)
+
+    def make_queue(self, needs: int) -> None:
         blocks = needs // kernels.BLOCK + 1
         self.queue = np.zeros(blocks * kernels.BLOCK, dtype=np.int64)
         self.queued = np.zeros(needs, dtype=np.bool_)
         self.ring = np.zeros((blocks, 2), dtype=np.int64)
-        self.state = np.zeros(3, dtype=np.int64)
+        self.state = np.zeros(4, dtype=np.int64)
 
     def auction(self, start: Start, supply: IntArray, paid: IntArray, points: int) -> Start:
         """Let all bid from `start`; needs get at most `supply`."""
@@ -281,16 +322,17 @@ class Market:
         self.todo[:] = supply - start.given
         if len(start.quantity):
             kernels.release(*wants, step, self.todo, *books, self.price, *self.asks)
-        self._bid(wants, step)
-        self._lower(wants, step)
+        self.bid(wants, step, np.flatnonzero(self.todo))
+        self.lower(wants, step)
         quantity = np.zeros(len(self.line), dtype=np.int64)
         kernels.held(self.room, self.count, self.book, quantity)
         return Start(
             quantity, amounts(self.instance.need, quantity, len(supply)), self.price.copy()
         )
 
-    def _bid(self, wants: Wants, step: IntArray) -> None:
-        kernels.call(self.todo, self.queue, self.queued, self.ring, self.state)
+    def bid(self, wants: Wants, step: IntArray, rows: IntArray) -> None:
+        """The needs of `rows` bid, and whoever they outbid."""
+        kernels.call(self.todo, self.queue, self.queued, self.ring, self.state, rows)
         most = BIDS_MOST * (len(self.todo) + len(self.price)) + BIDS_AT_ONCE
         for _ in range(0, most, BIDS_AT_ONCE):
             if self.stop():
@@ -304,13 +346,13 @@ class Market:
                 break
         raise GapNotReached("needs outbid each other for too long")
 
-    def _lower(self, wants: Wants, step: IntArray) -> None:
+    def lower(self, wants: Wants, step: IntArray) -> None:
         """Lines with units nobody wants at their price ask less, until it hardly matters."""
         books = (self.room, self.count, self.book)
         for turn in range(DROPS):
             left = kernels.unsold(*books, *self.asks)
             worth = dot(left, self.price)
-            if worth * UNSOLD_MOST <= dot(self.instance.available, self.price):
+            if worth * UNSOLD_MOST <= dot(self.asks[3], self.price):
                 return
             if turn < DROPS // 2:
                 ask = kernels.wanted_at(*wants, step, self.price, left)
@@ -318,25 +360,4 @@ class Market:
                 ask = np.zeros(len(self.price), dtype=np.int64)
             kernels.ask_again(*books, self.price, *self.asks, np.where(left > 0, ask, self.price))
             kernels.release(*wants, step, self.todo, *books, self.price, *self.asks)
-            self._bid(wants, step)
-
-    def complete(self, found: Start, fixed: IntArray, supply: IntArray) -> tuple[Start, bool]:
-        """Earlier needs have what is fixed, and the stage the most; whether that took changes.
-
-        The quantities are changed in place.
-        """
-        moved = 0
-        given = found.given
-        free = self.instance.limit - amounts(self.instance.line, found.quantity, len(self.price))
-        nobody = np.zeros(len(supply), dtype=np.bool_)
-        for asking, may_lose in ((fixed > 0, fixed == 0), (supply > 0, nobody)):
-            lacks = np.where(asking, supply - given, 0)
-            if not lacks.any() or not (free.any() or may_lose.any()):
-                continue
-            by_lines = by_line(self.line, len(self.price))
-            moved += augment(
-                self.start, self.line, self.need, *by_lines,
-                found.quantity, lacks, free, may_lose,
-            )  # fmt: skip
-            given = amounts(self.instance.need, found.quantity, len(supply))
-        return replace(found, given=given), moved > 0
+            self.bid(wants, step, np.flatnonzero(self.todo))

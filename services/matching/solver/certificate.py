@@ -112,7 +112,7 @@ def welfare(instance: Instance, quantity: IntArray) -> int:
 
 def by_value(instance: Instance, quantity: IntArray) -> int:
     """The part of the welfare that single edges bring."""
-    return _whole(_values(instance.need, instance.value, instance.unit, quantity))
+    return from_limbs(_values(instance.need, instance.value, instance.unit, quantity))
 
 
 def by_groups_and_lines(instance: Instance, quantity: IntArray) -> int:
@@ -225,10 +225,10 @@ def amounts(rows: IntArray, quantity: IntArray, count: int) -> IntArray:
 
 def dot(a: Sequence[int] | IntArray, b: Sequence[int] | IntArray) -> int:
     """The exact sum of products, however large; factors within 2^59 and one of them below 2^51."""
-    return _whole(_products(np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)))
+    return from_limbs(_products(np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)))
 
 
-def _whole(limbs: tuple[int, int, int]) -> int:
+def from_limbs(limbs: tuple[int, int, int]) -> int:
     high, middle, low = limbs
     return (int(high) << 60) + (int(middle) << 30) + int(low)
 
@@ -237,7 +237,7 @@ def _whole(limbs: tuple[int, int, int]) -> int:
 def _products(a: IntArray, b: IntArray) -> tuple[int, int, int]:
     high, middle, low = 0, 0, 0
     for k in range(len(a)):
-        high, middle, low = _with_product(high, middle, low, a[k], b[k])
+        high, middle, low = with_product(high, middle, low, a[k], b[k])
     return high, middle, low
 
 
@@ -249,12 +249,12 @@ def _values(
     for e in range(len(quantity)):
         if quantity[e]:
             weight = value[e] * unit[need[e]]
-            high, middle, low = _with_product(high, middle, low, weight, quantity[e])
+            high, middle, low = with_product(high, middle, low, weight, quantity[e])
     return high, middle, low
 
 
 @compiled
-def _with_product(high: int, middle: int, low: int, a: int, b: int) -> tuple[int, int, int]:
+def with_product(high: int, middle: int, low: int, a: int, b: int) -> tuple[int, int, int]:
     """Limbs of 30 bits, the lower two never negative, the product added."""
     mask = (1 << 30) - 1
     a1, a0, b1, b0 = a >> 30, a & mask, b >> 30, b & mask

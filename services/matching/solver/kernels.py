@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from services.matching.solver.certificate import with_product
 from services.matching.solver.compiled import compiled
 from services.matching.solver.instance import BoolArray, IntArray
 
@@ -139,16 +140,17 @@ def _ask(
 
 
 @compiled
-def call(todo: Ints, queue: Ints, queued: BoolArray, ring: IntArray, state: Ints) -> None:
-    """All needs with units to place may bid.
+def call(
+    todo: Ints, queue: Ints, queued: BoolArray, ring: IntArray, state: Ints, rows: Ints
+) -> None:
+    """The needs of `rows` with units to place may bid; nobody else waits.
 
     ring (blocks, 2) is each block's first place and how many wait; state = [block, turns left in
-    it, how many wait in all].
+    it, how many wait in all, bids left when it ended].
     """
-    queued[:] = False
     ring[:] = 0
     state[0], state[1], state[2] = 0, BLOCK, 0
-    for i in range(len(todo)):
+    for i in rows:
         if todo[i] > 0:
             block = i // BLOCK
             queue[block * BLOCK + ring[block, 1]] = i
@@ -236,9 +238,8 @@ def bid_all(
             todo[i] = 0
             count[j] = held
             price[j] = book[first, 0]
-        if bids < 0:
-            todo[i] = units
-    state[0], state[1], state[2] = block, turns, waiting
+        todo[i] = units
+    state[0], state[1], state[2], state[3] = block, turns, waiting, bids
     done: bool = waiting == 0
     return done
 
@@ -339,6 +340,18 @@ def wanted_at(
 
 
 @compiled
+def ask_line(
+    room: Ints, count: Ints, book: IntArray, price: Ints, j: int,
+    steps: Ints, width: Ints, cost: Ints, available: Ints, ask: Ints,
+) -> None:  # fmt: skip
+    """Line j asks ask[j] for all nobody holds."""
+    taken = _taken(book, room[j], count[j])
+    count[j] = _without_nobody(book, room[j], count[j])
+    _ask(room, count, book, j, taken, steps, width, cost, available, ask)
+    price[j] = book[room[j], 0]
+
+
+@compiled
 def ask_again(
     room: Ints, count: Ints, book: IntArray, price: Ints,
     steps: Ints, width: Ints, cost: Ints, available: Ints, ask: Ints,
@@ -347,10 +360,7 @@ def ask_again(
     for j in range(len(count)):
         if ask[j] >= price[j]:
             continue
-        taken = _taken(book, room[j], count[j])
-        count[j] = _without_nobody(book, room[j], count[j])
-        _ask(room, count, book, j, taken, steps, width, cost, available, ask)
-        price[j] = book[room[j], 0]
+        ask_line(room, count, book, price, j, steps, width, cost, available, ask)
 
 
 @compiled
@@ -360,3 +370,58 @@ def held(room: Ints, count: Ints, book: IntArray, quantity: Ints) -> None:
         for k in range(room[j], room[j] + count[j]):
             if book[k, 1] != NOBODY:
                 quantity[book[k, 1] & EDGE_MASK] += book[k, 2]
+
+
+@compiled
+def asked_worth(
+    start: Ints, line: Ints, value: Ints, unit: Ints, paid: Ints, price: Ints, required: Ints
+) -> tuple[int, int, int]:
+    """The needs' part of `certificate`'s bound: limbs of the sum of required x best profit."""
+    high, middle, low = 0, 0, 0
+    for i in range(len(unit)):
+        best = 0
+        for e in range(start[i], start[i + 1]):
+            best = max(best, value[e] * unit[i] + paid[i] - price[line[e]])
+        high, middle, low = with_product(high, middle, low, best, required[i])
+    return high, middle, low
+
+
+@compiled
+def held_worth(
+    room: Ints, count: Ints, book: IntArray, value: Ints, unit: Ints
+) -> tuple[int, int, int]:
+    """Limbs of the welfare of what the books hold."""
+    high, middle, low = 0, 0, 0
+    for j in range(len(count)):
+        for k in range(room[j], room[j] + count[j]):
+            whose = book[k, 1]
+            if whose != NOBODY:
+                weight = value[whose & EDGE_MASK] * unit[whose >> EDGE_BITS]
+                high, middle, low = with_product(high, middle, low, weight, book[k, 2])
+    return high, middle, low
+
+
+@compiled
+def forget(
+    rows: Ints, start: Ints, line: Ints, room: Ints, count: Ints, book: IntArray, price: Ints,
+    steps: Ints, width: Ints, cost: Ints, available: Ints,
+) -> None:  # fmt: skip
+    """What the needs of `rows` hold is the lines' again, at the price it stands at."""
+    ask = price.copy()
+    for i in rows:
+        for e in range(start[i], start[i + 1]):
+            j = line[e]
+            lost = False
+            for k in range(room[j], room[j] + count[j]):
+                if book[k, 1] != NOBODY and book[k, 1] >> EDGE_BITS == i:
+                    book[k, 1] = NOBODY
+                    lost = True
+            if lost:
+                ask_line(room, count, book, price, j, steps, width, cost, available, ask)
+
+
+@compiled
+def move_books(room: Ints, count: Ints, book: IntArray, new_room: Ints, new_book: IntArray) -> None:
+    for j in range(len(count)):
+        for k in range(count[j]):
+            new_book[new_room[j] + k] = book[room[j] + k]
