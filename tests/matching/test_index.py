@@ -409,9 +409,9 @@ def test_a_restored_index_goes_on_like_the_first():
         one.put([LineEntry(UUID(int=99), "masks", (CODES[2],))], vectors[:1])
     queries = vectors_for([70])
     asks = Asks([""], np.array([1]), [""], [None], AT)
-    for how in ({}, {"asks": asks}):
-        mine = index.candidates(["masks"], ["430224101001"], queries, 100, **how)
-        theirs = again.candidates(["masks"], ["430224101001"], queries, 100, **how)
+    for how in (None, asks):
+        mine = index.candidates(["masks"], ["430224101001"], queries, 100, how)
+        theirs = again.candidates(["masks"], ["430224101001"], queries, 100, how)
         assert [index.line_id(r) for r in mine.rows[0] if r >= 0] == [
             again.line_id(r) for r in theirs.rows[0] if r >= 0
         ]
@@ -456,7 +456,8 @@ word_changes = st.lists(
 @settings(deadline=None, max_examples=60)
 @given(changes=word_changes, anew=st.booleans())
 def test_scores_are_those_of_a_fresh_index_whatever_went_before(changes, anew):
-    index, truth = WordIndex(1), {}
+    index = WordIndex(1)
+    truth: dict[UUID, int] = {}
     for action, number, text in changes:
         key = UUID(int=number + 1)
         if action == "remove":
@@ -473,7 +474,7 @@ def test_scores_are_those_of_a_fresh_index_whatever_went_before(changes, anew):
     fresh.put([Document(k, TEXTS[t], (t,), (k.int - 1,)) for k, t in truth.items()])
     texts = Lexical.of([TEXTS[t] for t in truth.values()])
     for text in TEXTS:
-        expected = {}
+        expected: dict[UUID, int] = {}
         for one in (fresh, index, restored):
             query = one.query(text)
             scores = one.scores(query)
