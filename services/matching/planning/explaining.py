@@ -44,7 +44,7 @@ def _explanations(solved: Solved, chosen: IntArray) -> Iterator[Json]:
         edges.served[chosen],
         significant(edges.served[chosen]),
     )
-    second, by, better = _ranks(solved, chosen)
+    rank, second, by, better = _ranks(solved, chosen)
     ids = [str(line.line_id) for line in edges.lines]
     seconds = [
         None if e < 0 else {"line": ids[line], "by": points}
@@ -52,7 +52,8 @@ def _explanations(solved: Solved, chosen: IntArray) -> Iterator[Json]:
             second.tolist(), edges.line[second].tolist(), by.tolist(), strict=True
         )
     ]
-    for compared, points, given, terms, served, digits, other, kept_from in zip(
+    for place, compared, points, given, terms, served, digits, other, kept_from in zip(
+        rank.tolist(),
         *(column.tolist() for column in columns),
         seconds,
         _kept_from(solved, chosen, better, ids),
@@ -62,6 +63,7 @@ def _explanations(solved: Solved, chosen: IntArray) -> Iterator[Json]:
             "level": LEVELS[digits],
             "served": f"{served:012}",
             "compared": compared,
+            "rank": place,
             "points": points,
             "terms": {name: list(pair) for name, *pair in zip(TERMS, given, terms, strict=True)},
             "second": other,
@@ -69,9 +71,10 @@ def _explanations(solved: Solved, chosen: IntArray) -> Iterator[Json]:
         }
 
 
-def _ranks(solved: Solved, chosen: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Per chosen edge: the next best edge of its need and by how much it is worse; the best edge
-    of greater value that the need did not get (enough of). -1: there is none."""
+def _ranks(solved: Solved, chosen: IntArray) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """Per chosen edge: its place among its need's by value, from 1; the next best edge of its need
+    and by how much it is worse; the best edge of greater value that the need did not get (enough
+    of). -1: there is none."""
     edges = solved.edges
     order = np.lexsort((edges.line, -edges.value, edges.need))
     place = np.empty(len(order), dtype=np.int64)
@@ -80,9 +83,11 @@ def _ranks(solved: Solved, chosen: IntArray) -> tuple[IntArray, IntArray, IntArr
     same = (after >= 0) & (edges.need[after] == edges.need[chosen])
     second = np.where(same, after, -1)
     by = np.where(same, edges.value[chosen] - edges.value[after], 0)
+    degree = np.bincount(edges.need, minlength=len(edges.needs))
+    rank = place[chosen] - (np.cumsum(degree) - degree)[edges.need[chosen]] + 1
     best = best_not_had(solved, order)[edges.need[chosen]]
     worth = np.where(best >= 0, edges.value[best], -1)
-    return second, by, np.where(worth > edges.value[chosen], best, -1)
+    return rank, second, by, np.where(worth > edges.value[chosen], best, -1)
 
 
 def _kept_from(

@@ -6,6 +6,7 @@ Explanation, of a proposal (a JSON object; `contract.ExplanationRead` is what it
     level     level of the served division that covers the need
     served    that division
     compared  lines the need was compared with
+    rank      its place among them by value, from 1; learning weighs decisions by it
     points    points of the fit by feature, in the order of the ranking's features
     terms     {term: [value, points]} of the welfare; the points sum to the proposal's value
     second    {line, by} the next best line it was compared with and by how many points of value
