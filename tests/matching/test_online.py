@@ -178,6 +178,18 @@ def _placed(past, future, batches=10):
     return total
 
 
+def test_a_rounds_prices_without_what_it_had_to_hand_out_say_who_is_worth_the_room():
+    rng = np.random.default_rng(8)
+    edges = [(n, m, int(rng.integers(1, 1000))) for n in range(40) for m in range(3)]
+    instance = an_instance(required=[5] * 40, available=[40, 30, 30], edges=edges)
+    found = solve(instance, method="exact")
+    price = online.room_price(found)
+    kept = np.zeros((1, 3), dtype=np.int64)
+    again = online.place(instance, online.Reserves(price[None, :], kept, found.scale))
+    value = int((instance.value * again.quantity // 5).sum())
+    assert value >= 0.97 * found.objective // 1000
+
+
 def test_a_negative_share_is_refused():
     with pytest.raises(ValueError):
         online.prices_from(an_instance(required=[1], available=[1], edges=[]), -1, tiers=1)

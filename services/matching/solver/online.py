@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from services.matching.solver.certificate import amounts
 from services.matching.solver.compiled import compiled
-from services.matching.solver.instance import Instance, IntArray, rescaled
+from services.matching.solver.instance import Instance, IntArray, Solution, rescaled
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
@@ -71,6 +71,16 @@ class Placement:
     def needs_kept_waiting(self) -> int:
         """Needs that would have got more if nothing were kept back."""
         return int(((self.for_later > 0) | (self.for_urgent > 0)).sum())
+
+
+def room_price(solution: Solution) -> IntArray:
+    """(m,) what one more unit of each line would add to welfare, in weights of `solution.scale`.
+
+    A solution's own prices also carry what its last stage pays for every unit it has to hand out
+    (`Tier.bonus`): a need that is asked whether it is worth the room must not be asked that.
+    """
+    forced = solution.tiers[-1].bonus if solution.tiers else 0
+    return np.maximum(solution.price - forced, 0)
 
 
 def prices_from(

@@ -43,6 +43,7 @@ from services.matching.solver.instance import (
     Stopped,
     Tier,
 )
+from services.matching.solver.online import room_price
 from services.matching.solver.solve import objective
 
 # Thousandths of its price that room keeps while lines are improved, pass after pass. Found on
@@ -202,8 +203,6 @@ def _board(instance: Instance, edges: IntArray, solution: Solution) -> placing.B
     for row, level in enumerate(instance.groups):
         levels[row] = np.where(level.of_need >= 0, level.of_need + first, -1)
         first += len(level)
-    # What the stage pays for a unit it must place is no part of what room is worth.
-    forced = solution.tiers[-1].bonus if solution.tiers else 0
     utility = _segments([(g, g.bonus) for g in instance.groups], instance.scale)
     steps = instance.line_steps
     return placing.Board(
@@ -217,7 +216,7 @@ def _board(instance: Instance, edges: IntArray, solution: Solution) -> placing.B
         line_first=np.searchsorted(line[by_line], np.arange(lines + 1)),
         line_edges=by_line,
         limit=instance.limit,
-        price=np.maximum(solution.price - forced, 0) / solution.scale,
+        price=room_price(solution) / solution.scale,
         group=levels,
         utility=utility,
         cost=_segments([(steps, steps.cost)] if steps else [], instance.scale),
