@@ -6,17 +6,15 @@ Five folds by need: text is known of all, decisions of four folds, and what is m
 on the fifth, over the whole collection. A need's own decisions never reach its features: neither
 its precedents nor the acceptance of what it accepted.
 
-popularity   the organizations' past acceptance alone: a bar, for some sets reward nothing else
-reasoned     the card before any decision
-learned      an additive card of text, past acceptance and precedents
-by category  the same, with precedents of the need's own category only: the queries of the Miami set
-             carry the code of a public taxonomy of services, as our needs carry an item class
+text        no decision known
+popularity  the organizations' past acceptance alone: a bar, for some sets reward little else
+reasoned    a card written down before any decision is known
+learned     an additive card of text, past acceptance and precedents
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -31,7 +29,6 @@ from services.matching.ranking.features import CODES, UNKNOWN
 from services.matching.ranking.memory import Precedent, memory, whole_vectors
 from services.matching.ranking.scorecard import Curve, Scorecard
 from tests.benchmarks.quality import (
-    DATA,
     RelevanceSet,
     Scores,
     bm25,
@@ -51,7 +48,6 @@ SPOKEN_FOR = 150
 SHOWN = 10
 FOLDS = 5
 DRAWS = 1_000
-_CODE = re.compile(r"[A-Z]{1,2}(-[0-9]{4})?(?=[.-]|$)")
 TITLE = learning.Title("learned", "bench", "", seed=0)
 # Text first, a precedent helps: what one would write down before any decision is known of such
 # sets, which have neither quantities nor divisions.
@@ -82,10 +78,9 @@ class Material:
     line_vectors: NDArray[np.float32]
     queries: Sequence[str]
     documents: Sequence[str]
-    categories: Sequence[str]
 
 
-def material(given: RelevanceSet, categories: Sequence[str]) -> Material:
+def material(given: RelevanceSet) -> Material:
     found = list(likenesses(given))
     accepted = np.zeros((len(given.queries), len(given.documents)), dtype=bool)
     for row, relevant in enumerate(given.relevant):
@@ -104,11 +99,10 @@ def material(given: RelevanceSet, categories: Sequence[str]) -> Material:
         line_vectors=whole_vectors(given.documents),
         queries=given.queries,
         documents=given.documents,
-        categories=categories,
     )
 
 
-def values(known: Material, needs: IntArray, seen: IntArray, *, by_category: bool) -> IntArray:
+def values(known: Material, needs: IntArray, seen: IntArray) -> IntArray:
     """(needs, lines, F) from text and from the decisions of the needs in `seen`, without a need's
     own."""
     lines = known.accepted.shape[1]
@@ -122,40 +116,28 @@ def values(known: Material, needs: IntArray, seen: IntArray, *, by_category: boo
         "text_dense": known.dense[needs],
         "text_fused": known.fused[needs],
         "organization_acceptance": features.acceptance(accepted, declined),
-        "acceptance_memory": _memory(known, needs, seen, by_category=by_category),
+        "acceptance_memory": _memory(known, needs, seen),
     }
     for code, column in columns.items():
         found[:, :, CODES.index(code)] = column
     return found
 
 
-def _memory(known: Material, needs: IntArray, seen: IntArray, *, by_category: bool) -> IntArray:
+def _memory(known: Material, needs: IntArray, seen: IntArray) -> IntArray:
     lines = known.accepted.shape[1]
-    found = np.full((len(needs), lines), UNKNOWN, dtype=np.int64)
-    groups = sorted({known.categories[need] for need in needs}) if by_category else [""]
     ids = [UUID(int=line) for line in range(lines)]
-    for group in groups:
-        rows = [r for r, n in enumerate(needs) if not by_category or known.categories[n] == group]
-        past = [n for n in seen if not by_category or known.categories[n] == group]
-        precedents = [
-            _precedent(known, need, line) for need in past for line in _lines(known, need)
-        ]
-        remembered = memory(
-            precedents,
-            [UUID(int=int(needs[row])) for row in rows],
-            known.need_vectors[needs[rows]],
-            ids,
-            ids,
-            known.line_vectors,
-            np.repeat(np.arange(len(rows)), lines),
-            np.tile(np.arange(lines), len(rows)),
-        )
-        found[rows] = remembered.reshape(len(rows), lines)
-    return found
-
-
-def _lines(known: Material, need: int) -> list[int]:
-    return list(np.flatnonzero(known.accepted[need]).tolist())
+    need, line = np.nonzero(known.accepted[seen])
+    remembered = memory(
+        [_precedent(known, int(seen[n]), m) for n, m in zip(need, line.tolist(), strict=True)],
+        [UUID(int=int(one)) for one in needs],
+        known.need_vectors[needs],
+        ids,
+        ids,
+        known.line_vectors,
+        np.repeat(np.arange(len(needs)), lines),
+        np.tile(np.arange(lines), len(needs)),
+    )
+    return remembered.reshape(len(needs), lines)
 
 
 def _precedent(known: Material, need: int, line: int) -> Precedent:
@@ -204,7 +186,7 @@ def ordered(known: Material, needs: IntArray, found: IntArray, card: Scorecard) 
     return scores
 
 
-def held_out(known: Material, *, by_category: bool) -> dict[str, Scores]:
+def held_out(known: Material) -> dict[str, Scores]:
     """Orders of every need by decisions of needs of other folds."""
     from sklearn.model_selection import KFold
 
@@ -212,27 +194,13 @@ def held_out(known: Material, *, by_category: bool) -> dict[str, Scores]:
     scores = {name: np.zeros(known.accepted.shape) for name in names}
     folds = KFold(FOLDS, shuffle=True, random_state=TITLE.seed)
     for seen, needs in folds.split(known.accepted):
-        card = card_of(known, seen, values(known, seen, seen, by_category=by_category))
-        found = values(known, needs, seen, by_category=by_category)
+        card = card_of(known, seen, values(known, seen, seen))
+        found = values(known, needs, seen)
         popular = found[:, :, CODES.index("organization_acceptance")]
         scores["popularity"][needs] = popular
         scores["reasoned"][needs] = ordered(known, needs, found, BEFORE)
         scores["learned"][needs] = ordered(known, needs, found, card)
     return scores
-
-
-def categories(given: RelevanceSet) -> list[str]:
-    """The taxonomy's section of each query ("RP-1400" of RP-1400.8000-650); all empty where query
-    ids are no such codes."""
-    lines = (DATA / given.name / "queries.jsonl").read_text(encoding="utf-8").splitlines()
-    judged = {
-        line.split("\t")[0]
-        for line in (DATA / given.name / "qrels.tsv").read_text(encoding="utf-8").splitlines()
-    }
-    ids = [one["id"] for one in map(json.loads, lines) if one["id"] in judged]
-    if len(ids) != len(given.queries) or not all(_CODE.match(one) for one in ids):
-        return [""] * len(given.queries)
-    return [_CODE.match(one)[0] for one in ids]  # type: ignore[index]  # all match, see above
 
 
 def interval(of: Sequence[float], base: Sequence[float]) -> tuple[float, float]:
@@ -253,10 +221,8 @@ def main(names: Sequence[str]) -> None:
         print(f"  {'':12} nDCG@10   of BM25   95 %")
         started = time.perf_counter()
         base = quality(bm25(given), given)
-        known = material(given, categories(given))
-        runs = {"BM25": bm25(given), "text": ranked(given)} | held_out(known, by_category=False)
-        if len(set(known.categories)) > 1:
-            runs["by category"] = held_out(known, by_category=True)["learned"]
+        known = material(given)
+        runs = {"BM25": bm25(given), "text": ranked(given)} | held_out(known)
         for name, scores in runs.items():
             found = quality(scores, given)
             low, high = interval(found.per_query, base.per_query)
