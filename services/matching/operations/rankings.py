@@ -291,7 +291,7 @@ def fail(row: Ranking, problem: str) -> None:
 
 
 async def _in_training(session: AsyncSession, name: str) -> Ranking | None:
-    return await session.scalar(  # type: ignore[no-any-return]  # scalar() of one entity is that entity
+    return await session.scalar(
         select(Ranking)
         .where(Ranking.name == name, Ranking.state == RankingState.TRAINING)
         .with_for_update()
