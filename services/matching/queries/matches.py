@@ -20,8 +20,8 @@ from services.matching.domain import may_serve
 from services.matching.index import Asks, Offered, Wanted, id_words
 from services.matching.index.facts import Rows
 from services.matching.planning.candidates import TERMS
-from services.matching.policies import Policy, policies
-from services.matching.ranking import scorecard, scoring
+from services.matching.policies import policies
+from services.matching.ranking import scorecard
 from services.matching.retrieval import LineDoc, NeedDoc, Retrieval
 from services.matching.tables import LineView, NeedView
 from services.matching.text import encoder
@@ -323,11 +323,3 @@ def _scored(match: Match, judge: Judge) -> dict[str, Any]:
             for term, given, points in zip(TERMS, match.given, match.points, strict=True)
         ],
     }
-
-
-def reasons_read(features: Sequence[int], policy: Policy) -> list[contract.ReasonRead]:
-    """Of proposals that were scored before there were rankings."""
-    return [
-        contract.ReasonRead.model_validate(reason)
-        for reason in scoring.reasons(tuple(features), policy.weights.model_dump())
-    ]
