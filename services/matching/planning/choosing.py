@@ -7,7 +7,7 @@
    take part instead.
 3. Who has another need as urgent for which there is room, and which at the prices found would gain
    more than the one that takes part, has that one take part: what the first held is worth more to
-   others.
+   others. Unless all such gains together are below a thousandth of the class's welfare.
 4. Again from 2 as long as it gets better, at most PASSES_MAX times.
 
 Room is as in `outcomes`: beside what needs of the same and of greater urgency are given.
@@ -31,11 +31,14 @@ from services.matching.domain import NeedTerms
 from services.matching.planning.candidates import BoolArray, Edges, IntArray
 from services.matching.planning.outcomes import reaches
 from services.matching.planning.solved import summed
-from services.matching.solver.instance import Instance, Solution, Tier
+from services.matching.solver.certificate import MILLIONTHS_PER_POINT
+from services.matching.solver.instance import MILLION, Instance, Solution, Tier
 from shared.vocabulary.codes import Urgency
 
 # Each pass solves the class again; needs of one applicant and class are rarely more than three.
 PASSES_MAX = 6
+# Of a class's welfare: what an exchange must promise before the class is solved again.
+WORTH_SOLVING_PPM = 1_000
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,7 @@ def _at_prices(
     worth = np.full(len(required), -(2**62), dtype=np.int64)
     np.maximum.at(worth, edges.need, gain // np.maximum(1, unit[edges.need]))
     active = best.active.copy()
+    gained = 0
     for rows in asking:
         now = next(row for row in rows if active[row])
         urgency = edges.needs[now].urgency
@@ -171,4 +175,9 @@ def _at_prices(
         after = max(equals, key=lambda row: (worth[row], -rows.index(row)))
         if worth[after] > worth[now]:
             active[now], active[after] = False, True
+            gained += int(worth[after]) - max(0, int(worth[now]))
+    # No choice gains more than this at these prices: for next to nothing nothing is solved again.
+    millionths = gained * MILLIONTHS_PER_POINT
+    if millionths * MILLION < best.solution.objective * WORTH_SOLVING_PPM:
+        return best.active
     return active
