@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from services.matching.text.encoder import HASHED, Encoder
 from services.matching.text.likeness import Likeness, TextModel
 from services.matching.text.word_vectors import WordVectors
 
@@ -84,28 +83,28 @@ def _texts(path: Path) -> dict[str, str]:
     return {line["id"]: line["text"] for line in lines}
 
 
-def runs(given: RelevanceSet, encoder: Encoder = HASHED) -> dict[str, Scores]:
+def runs(given: RelevanceSet, trained: WordVectors | None = None) -> dict[str, Scores]:
     """Scores by name, each (queries, documents): our text model's parts and what it orders by."""
-    found = list(likenesses(given, encoder))
+    found = list(likenesses(given, trained))
     parts = {
         name: np.array([getattr(one, name) for one in found], dtype=np.float64)
         for name in ("lexical", "latent", "dense")
     }
-    return {**parts, "fused": ranked(given, encoder=encoder)}
+    return {**parts, "fused": ranked(given, trained=trained)}
 
 
-def likenesses(given: RelevanceSet, encoder: Encoder = HASHED) -> Iterator[Likeness]:
+def likenesses(given: RelevanceSet, trained: WordVectors | None = None) -> Iterator[Likeness]:
     """Every query against every document, query by query: the text features of each pair."""
-    model = TextModel.of(given.documents, encoder)
+    model = TextModel.of(given.documents, trained)
     rows = np.arange(len(given.documents), dtype=np.int64)
     for query in given.queries:
         yield model.likeness([query], np.zeros_like(rows), rows)
 
 
-def ranked(given: RelevanceSet, k: int | None = None, encoder: Encoder = HASHED) -> Scores:
+def ranked(given: RelevanceSet, k: int | None = None, trained: WordVectors | None = None) -> Scores:
     """What TextModel.rank orders, as scores: the full order (or its first k), finer than
     thousandths."""
-    model = TextModel.of(given.documents, encoder)
+    model = TextModel.of(given.documents, trained)
     k = k or len(given.documents)
     scores = np.full((len(given.queries), len(given.documents)), -np.inf)
     for row, query in enumerate(given.queries):
@@ -185,8 +184,9 @@ def main(names: Sequence[str]) -> None:
     for given in given_sets:
         scores = {"BM25": bm25(given), **runs(given)}
         if heavier is not None:
-            theirs = runs(given, heavier)
-            scores |= {"dense, vectors": theirs["dense"], "fused, vectors": theirs["fused"]}
+            cosines = heavier.encode(given.queries) @ heavier.encode(given.documents).T
+            scores["word vectors"] = cosines.astype(np.float64)
+            scores["fused with them"] = ranked(given, trained=heavier)
         ratios[given.name] = _table(given, {n: quality(s, given) for n, s in scores.items()})
     print(json.dumps({"quality": ratios}))
 
@@ -194,11 +194,11 @@ def main(names: Sequence[str]) -> None:
 def _table(given: RelevanceSet, found: Mapping[str, Quality]) -> dict[str, float]:
     """Print one set's figures; return nDCG@10 of each as a ratio to BM25, which is the first."""
     print(f"{given.name}: {len(given.queries)} queries, {len(given.documents)} documents")
-    print(f"  {'':14}  nDCG@{TOP}     MAP    R@{DEEP}  of BM25")
+    print(f"  {'':15}  nDCG@{TOP}     MAP    R@{DEEP}  of BM25")
     ratios = {name: round(one.ndcg / found["BM25"].ndcg, 4) for name, one in found.items()}
     for name, one in found.items():
         figures = f"{one.ndcg:8.4f}{one.average_precision:8.4f}{one.recall:8.4f}"
-        print(f"  {name:14}{figures}{ratios[name]:8.3f}")
+        print(f"  {name:15}{figures}{ratios[name]:8.3f}")
     return ratios
 
 

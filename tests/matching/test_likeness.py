@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.matching.text.lexical import EMPHASIS, WEIGHT_SCALE, Lexical
 from services.matching.text.likeness import TextModel
+from services.matching.text.tokens import counted
 from tests.benchmarks.quality import DATA, bm25, quality, ranked, relevance_set
 
 LINES = [
@@ -45,8 +46,8 @@ def test_lexical_is_the_share_of_the_best_score_any_document_could_have():
 
 
 def test_scores_are_those_of_the_formula():
-    lexical = Lexical.of(["tent tent blanket", "rope", "rope ladder"])
-    counts, _ = lexical.queries(["tent"])
+    lexical = Lexical.of(counted(["tent tent blanket", "rope", "rope ladder"]))
+    counts, _ = lexical.queries(counted(["tent"]))
     idf = np.log(1 + (3 - 1 + 0.5) / (1 + 0.5))
     expected = idf * 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 3 / 2))
     scores = lexical.all_scores(counts)

@@ -14,12 +14,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from services.matching.text.tokens import TOKENS_VERSION
+from services.matching.text.tokens import TOKENS_VERSION, counted
 from services.matching.text.tokens import tokens as tokens  # named here by its first users
 
 if TYPE_CHECKING:
@@ -33,25 +33,16 @@ ENCODER_VERSION = f"signed-hash-512-sqrt-{TOKENS_VERSION}"
 DIMENSION = 512
 
 
-class Encoder(Protocol):
-    """Texts to rows of length one (or of zeros); the same bytes for a text alone and in a batch.
-
-    version  changes whenever the same text could give another vector
-    """
-
-    @property
-    def version(self) -> str: ...
-    @property
-    def dimension(self) -> int: ...
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
-
-
 def encode(texts: Sequence[str]) -> NDArray[np.float32]:
     """Return (len(texts), DIMENSION) rows of length one; a text without any token is a row of
     zeros."""
+    return encode_counted(counted(texts))
+
+
+def encode_counted(counts_of_texts: Sequence[Counter[str]]) -> NDArray[np.float32]:
     indptr, columns, values = [0], list[int](), list[int]()
-    for text in texts:
-        for token, times in Counter(tokens(text)).items():
+    for found in counts_of_texts:
+        for token, times in found.items():
             place = _place(token)
             columns.append(abs(place) - 1)
             values.append(times if place > 0 else -times)
@@ -59,7 +50,7 @@ def encode(texts: Sequence[str]) -> NDArray[np.float32]:
     counts = np.array(values, dtype=np.float32)
     rows = sparse.csr_array(
         (np.sign(counts) * np.sqrt(np.abs(counts)), np.array(columns, np.int64), np.array(indptr)),
-        shape=(len(texts), DIMENSION),
+        shape=(len(counts_of_texts), DIMENSION),
     ).toarray()
     length = np.sqrt(np.add.reduce(rows * rows, axis=1, keepdims=True))
     unit = rows / np.where(length > 0, length, np.float32(1))
@@ -72,16 +63,3 @@ def _place(token: str) -> int:
     digest = hashlib.blake2b(token.encode(), digest_size=8).digest()
     column = int.from_bytes(digest[:4], "little") % DIMENSION + 1
     return column if digest[7] & 1 else -column
-
-
-class _Hashed:
-    """The default encoder as a value, beside those that are read from a file."""
-
-    version = ENCODER_VERSION
-    dimension = DIMENSION
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return encode(texts)
-
-
-HASHED: Encoder = _Hashed()

@@ -9,6 +9,7 @@ doi:10.1561/1500000019; inverse document frequency as in Lucene (never negative)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from services.matching.text.tokens import is_chinese_token, tokens
+from services.matching.text.tokens import is_chinese_token
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,9 +52,10 @@ class Lexical:
     emphasis: NDArray[np.int64]
 
     @classmethod
-    def of(cls, document_texts: Sequence[str]) -> Lexical:
+    def of(cls, documents: Sequence[Counter[str]]) -> Lexical:
+        """documents   how often each has each token, as `tokens.counted` gives it"""
         columns: dict[str, int] = {}
-        counts = _counts(document_texts, columns, grow=True)
+        counts = _counts(documents, columns, grow=True)
         weights = _weights(counts)
         by_token = weights.tocsc()
         greatest = np.zeros(len(columns), dtype=np.int64)
@@ -63,10 +65,12 @@ class Lexical:
         emphasis = np.where(pairs, PAIR_EMPHASIS, EMPHASIS).astype(np.int64)
         return cls(columns, weights, by_token, greatest, emphasis)
 
-    def queries(self, texts: Sequence[str]) -> tuple[sparse.csr_array, NDArray[np.int64]]:
+    def queries(
+        self, queries: Sequence[Counter[str]]
+    ) -> tuple[sparse.csr_array, NDArray[np.int64]]:
         """Emphasised counts (queries, tokens) and each query's greatest possible score; tokens that
         no document has count in neither."""
-        counts = _counts(texts, self.columns, grow=False)
+        counts = _counts(queries, self.columns, grow=False)
         counts.data *= self.emphasis[counts.indices]
         return counts, np.asarray(counts @ self.greatest)
 
@@ -103,16 +107,16 @@ class Lexical:
         )
 
 
-def _counts(texts: Sequence[str], columns: dict[str, int], *, grow: bool) -> sparse.csr_array:
+def _counts(
+    texts: Sequence[Counter[str]], columns: dict[str, int], *, grow: bool
+) -> sparse.csr_array:
     indptr, indices, data = [0], list[int](), list[int]()
-    for text in texts:
-        row: dict[int, int] = {}
-        for token in tokens(text):
+    for found in texts:
+        for token, times in found.items():
             column = columns.setdefault(token, len(columns)) if grow else columns.get(token)
             if column is not None:
-                row[column] = row.get(column, 0) + 1
-        indices.extend(row)
-        data.extend(row.values())
+                indices.append(column)
+                data.append(times)
         indptr.append(len(indices))
     return sparse.csr_array(
         (np.array(data, np.int64), np.array(indices, np.int64), np.array(indptr, np.int64)),

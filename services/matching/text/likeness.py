@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.matching.text.encoder import ENCODER_VERSION, HASHED, Encoder
+from services.matching.text.encoder import ENCODER_VERSION, encode_counted
 from services.matching.text.latent import Latent
 from services.matching.text.lexical import Lexical
-from services.matching.text.tokens import is_chinese
+from services.matching.text.tokens import counted, is_chinese
+from services.matching.text.word_vectors import WordVectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_FUSION = "bm25-latent64-v1"
-# The version of a model with the default encoder.
-LIKENESS_VERSION = f"{_FUSION}+{ENCODER_VERSION}"
+# Changes whenever the same texts could give other thousandths.
+LIKENESS_VERSION = f"bm25-latent64-v2+{ENCODER_VERSION}"
 # Thousandths of a latent inner product added to the lexical share; 150 to 300 are a plateau on
 # both English sets.
 LATENT_SHARE = 200
@@ -40,9 +40,9 @@ class Likeness:
     """Thousandths 0..1000, (e,) int64 each, one per (query, document) pair.
 
     lexical  share of the greatest BM25 score any document of the collection could have
-    dense    cosine of the vectors; opposite directions count as 0
+    dense    cosine of the hashed vectors; opposite directions count as 0
     latent   inner product in the collection's leading directions; opposite ones count as 0
-    fused    what orders documents: by the script of the query
+    fused    what orders documents: all that helps, by the script of the query
     """
 
     lexical: NDArray[np.int64]
@@ -54,23 +54,27 @@ class Likeness:
 @dataclass(frozen=True)
 class TextModel:
     """Statistics and vectors of a collection of documents; equal texts in equal order give equal
-    bytes, whatever the number of threads."""
+    bytes, whatever the number of threads.
+
+    vectors  (documents, encoder.DIMENSION), COMPONENT_SCALE is one
+    trained  word vectors this process was configured with, and those of the documents
+    """
 
     lexical: Lexical
     latent: Latent
     vectors: NDArray[np.int8]
-    encoder: Encoder
+    trained: tuple[WordVectors, NDArray[np.int8]] | None
 
     @classmethod
-    def of(cls, document_texts: Sequence[str], encoder: Encoder = HASHED) -> TextModel:
-        lexical = Lexical.of(document_texts)
-        latent = Latent.of(lexical.without_chinese())
-        return cls(lexical, latent, _whole(encoder.encode(document_texts)), encoder)
-
-    @property
-    def version(self) -> str:
-        """Changes whenever the same texts could give other thousandths."""
-        return f"{_FUSION}+{self.encoder.version}"
+    def of(cls, document_texts: Sequence[str], trained: WordVectors | None = None) -> TextModel:
+        counts = counted(document_texts)
+        lexical = Lexical.of(counts)
+        return cls(
+            lexical,
+            Latent.of(lexical.without_chinese()),
+            _whole(encode_counted(counts)),
+            None if trained is None else (trained, _whole(trained.encode(document_texts))),
+        )
 
     def likeness(
         self,
@@ -83,44 +87,45 @@ class TextModel:
         query_rows     (e,) rows of query_texts
         document_rows  (e,) rows of the collection
         """
-        counts, greatest = self.lexical.queries(query_texts)
+        found = counted(query_texts)
+        counts, greatest = self.lexical.queries(found)
         scores = self.lexical.pair_scores(counts, query_rows, document_rows)
         lexical = _shares(scores, greatest[query_rows])
         latent = self.latent.pair_scores(self.latent.queries(counts), query_rows, document_rows)
-        vectors = _whole(self.encoder.encode(query_texts))
-        dense = np.zeros(len(query_rows), dtype=np.int64)
-        for start in range(0, len(query_rows), PAIRS_AT_ONCE):
-            part = slice(start, start + PAIRS_AT_ONCE)
-            dense[part] = _cosines(vectors[query_rows[part]], self.vectors[document_rows[part]])
-        fused = self._fused(_only_words(query_texts)[query_rows], lexical, latent, dense)
+        vectors = _whole(encode_counted(found))
+        dense = _pair_cosines(vectors, self.vectors, query_rows, document_rows)
+        trained = np.zeros_like(dense)
+        if self.trained is not None:
+            encoder, documents = self.trained
+            queries = _whole(encoder.encode(query_texts))
+            trained = _pair_cosines(queries, documents, query_rows, document_rows)
+        fused = self._fused(_only_words(query_texts)[query_rows], lexical, latent, trained)
         return Likeness(*map(_thousandths, (lexical, dense, latent, fused)))
 
     def rank(self, query_text: str, k: int) -> list[tuple[int, int]]:
         """The k likest documents as (row, fused thousandths), the likest first, ties by row."""
-        counts, greatest = self.lexical.queries([query_text])
+        counts, greatest = self.lexical.queries(counted([query_text]))
         lexical = _shares(self.lexical.all_scores(counts), greatest)
         latent = self.latent.all_scores(self.latent.queries(counts)[0])
-        dense = np.zeros(1, dtype=np.int64)
-        if self._trained_share:
-            dense = _cosines(_whole(self.encoder.encode([query_text])), self.vectors)
-        fused = self._fused(_only_words([query_text]), lexical, latent, dense)
+        trained = np.zeros_like(latent)
+        if self.trained is not None:
+            encoder, documents = self.trained
+            trained = _cosines(_whole(encoder.encode([query_text])), documents)
+        fused = self._fused(_only_words([query_text]), lexical, latent, trained)
         order = np.argsort(-fused, kind="stable")[:k]
         return [(int(row), int(_thousandths(fused[row]))) for row in order]
-
-    @property
-    def _trained_share(self) -> int:
-        return 0 if self.encoder is HASHED else TRAINED_SHARE
 
     def _fused(
         self,
         only_words: NDArray[np.bool_],
         lexical: NDArray[np.int64],
         latent: NDArray[np.int64],
-        dense: NDArray[np.int64],
+        trained: NDArray[np.int64],
     ) -> NDArray[np.int64]:
-        """Millionths of all three, in millionths, not yet cut to 0..1."""
-        mixed = lexical * 1000 + latent * LATENT_SHARE + dense * self._trained_share
-        return np.where(only_words, lexical, mixed // (1000 + LATENT_SHARE + self._trained_share))
+        """All in millionths; what comes out is not yet cut to 0..1."""
+        trained_share = 0 if self.trained is None else TRAINED_SHARE
+        mixed = lexical * 1000 + latent * LATENT_SHARE + trained * trained_share
+        return np.where(only_words, lexical, mixed // (1000 + LATENT_SHARE + trained_share))
 
 
 def _only_words(query_texts: Sequence[str]) -> NDArray[np.bool_]:
@@ -135,6 +140,19 @@ def _shares(scores: NDArray[np.int64], greatest: NDArray[np.int64]) -> NDArray[n
 def _whole(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
     whole: NDArray[np.int8] = np.rint(vectors * COMPONENT_SCALE).astype(np.int8)
     return whole
+
+
+def _pair_cosines(
+    queries: NDArray[np.int8],
+    documents: NDArray[np.int8],
+    query_rows: NDArray[np.int64],
+    document_rows: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    found = np.zeros(len(query_rows), dtype=np.int64)
+    for start in range(0, len(query_rows), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        found[part] = _cosines(queries[query_rows[part]], documents[document_rows[part]])
+    return found
 
 
 def _cosines(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ CONCEPT = "="
 class Synonyms:
     """Forms by where a search for them starts.
 
-    written  first character -> (form, concept), the longest first: forms with a Chinese character
+    written  first two characters -> (form, concept), the longest first: forms with Chinese in them
     phrases  first stem -> (stems, concept), the longest first: English forms of several words
     words    stem -> concept: English forms of one word
     """
@@ -33,7 +33,8 @@ class Synonyms:
 
 @cache
 def synonyms() -> Synonyms:
-    """Raise ValueError when a form stands for two things: the file is part of the code."""
+    """Raise ValueError when a form stands for two things or is a single character: the file is part
+    of the code."""
     written: dict[str, list[tuple[str, str]]] = {}
     phrases: dict[str, list[tuple[tuple[str, ...], str]]] = {}
     words: dict[str, str] = {}
@@ -41,8 +42,10 @@ def synonyms() -> Synonyms:
     for form, concept in _forms():
         if seen.setdefault(form, concept) != concept:
             raise ValueError(f"synonyms.tsv: {form} stands for {seen[form]} and {concept}")
+        if len(form) < 2:
+            raise ValueError(f"synonyms.tsv: {form} is part of too many words")
         if not form.isascii():
-            written.setdefault(form[0], []).append((form, concept))
+            written.setdefault(form[:2], []).append((form, concept))
         elif len(stems := _stems(form)) > 1:
             phrases.setdefault(stems[0], []).append((stems, concept))
         else:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from functools import cache
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from services.matching.text.specifications import specifications
 from services.matching.text.stems import stem, stop_words
@@ -57,6 +57,11 @@ def tokens(text: str) -> list[str]:
     return found
 
 
+def counted(texts: Sequence[str]) -> list[Counter[str]]:
+    """How often each text has each of its tokens, in the order they are found."""
+    return [Counter(tokens(text)) for text in texts]
+
+
 def pieces(text: str) -> Iterator[tuple[str, bool]]:
     """Words of alphabetic scripts, and Chinese runs whole: (piece, whether it is Chinese)."""
     return _pieces(_normal(text))
@@ -99,20 +104,14 @@ def _written(normal: str) -> Iterator[str]:
     """
     written = synonyms().written
     until: dict[str, int] = {}
-    for match in _first_of_written().finditer(normal):
-        first, at = match.group(), match.start()
-        for form, concept in written[first]:
+    for at in range(len(normal) - 1):
+        for form, concept in written.get(normal[at : at + 2], ()):
             if not normal.startswith(form, at):
                 continue
             # 184消毒液 is not 84消毒液.
-            if first.isascii() and at and normal[at - 1].isascii() and normal[at - 1].isalnum():
+            if form[0].isascii() and at and normal[at - 1].isascii() and normal[at - 1].isalnum():
                 continue
             if until.get(concept, 0) < at + len(form):
                 until[concept] = at + len(form)
                 yield concept
             break
-
-
-@cache
-def _first_of_written() -> re.Pattern[str]:
-    return re.compile(f"[{re.escape(''.join(synonyms().written))}]")

@@ -38,7 +38,7 @@ class BadVectors(ValueError):
 
 @dataclass(frozen=True)
 class WordVectors:
-    """Word vectors of one file; the same interface as `encoder.HASHED`.
+    """Word vectors of one file.
 
     rows     word -> row of vectors
     vectors  (words, dimension) float32, already weighted by how rare the word is
