@@ -63,7 +63,7 @@ class Keeper:
 
     async def run(self, app: FastAPI) -> None:
         """Follow for ever; write the file now and then, and at the end."""
-        # The first encoding imports scikit-learn, which takes seconds: before the first who waits.
+        # The first text reads the lists of synonyms and measures: before the first who waits.
         await asyncio.to_thread(encoder.encode, ["."])
         due = time.monotonic() + self._every_s
         try:

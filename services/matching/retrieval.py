@@ -11,14 +11,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from sys import intern
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
-import numpy as np
 from sqlalchemy import Text, cast, func, literal_column, select
 
 from services.matching.domain import LineTerms, NeedTerms
@@ -36,12 +43,12 @@ from services.matching.ranking.scorecard import Scorecard, reasoned
 from services.matching.tables import LineView, NeedView
 from services.matching.terms import line_terms, need_terms
 from services.matching.text import encoder
+from services.matching.text.tokens import counted
 from shared.db import now
 from shared.vocabulary.codes import Category, Urgency
 from shared.vocabulary.item_classes import item_classes
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncSession
 
 log = logging.getLogger(__name__)
@@ -83,9 +90,9 @@ class LineDoc:
         """Where it stands in the index: with another, vector and lists must be made anew."""
         return (self.terms.item_class, self.terms.served_division_codes, self.text, self.category)
 
-    def document(self) -> Document:
+    def document(self, words: Mapping[str, int]) -> Document:
         codes = tuple(int(code) for code in self.terms.served_division_codes)
-        return Document(self.id, self.text, _facets(self, None), codes)
+        return Document(self.id, words, _facets(self, None), codes)
 
     def entry(self) -> LineEntry:
         line = self.terms
@@ -125,9 +132,9 @@ class NeedDoc:
         need = self.terms
         return (need.item_class, need.division_code, self.text, self.category, need.urgency)
 
-    def document(self) -> Document:
+    def document(self, words: Mapping[str, int]) -> Document:
         facets = _facets(self, self.terms.urgency)
-        return Document(self.id, self.text, facets, (int(self.terms.division_code),))
+        return Document(self.id, words, facets, (int(self.terms.division_code),))
 
     def entry(self) -> NeedEntry:
         need = self.terms
@@ -191,13 +198,9 @@ class Shelf(Generic[Doc, Index]):
         if kept:
             self.index.set_facts([doc.entry() for doc in kept])
         if moved:
-            vectors = encoder.encode([doc.text for doc in moved])
-            self.enter(moved, vectors)
-
-    def enter(self, docs: Sequence[Doc], vectors: NDArray[np.float32]) -> None:
-        entries: list[Any] = [doc.entry() for doc in docs]
-        self.index.put(entries, vectors)
-        self.words.put([doc.document() for doc in docs])
+            words = counted([doc.text for doc in moved])
+            self.index.put([doc.entry() for doc in moved], encoder.encode_counted(words))
+            self.words.put([doc.document(w) for doc, w in zip(moved, words, strict=True)])
 
 
 Recall = Callable[["AsyncSession", "Retrieval"], Awaitable[None]]

@@ -27,6 +27,7 @@ from services.matching.index import (
     widest,
 )
 from services.matching.text.lexical import Lexical
+from services.matching.text.tokens import counted
 
 DIMENSION = 8
 ROUNDED = 1e-4
@@ -447,6 +448,7 @@ def test_searches_go_on_beside_changes():
 # -------------------------------------------------------------------- words
 
 TEXTS = ["儿童口罩 N95", "医用口罩", "crutches for adults", "玉米种子 10kg", "口罩", ""]
+WORDS = counted(TEXTS)
 word_changes = st.lists(
     st.tuples(st.sampled_from(["put", "put", "remove"]), st.integers(0, 9), st.integers(0, 5)),
     max_size=30,
@@ -464,15 +466,15 @@ def test_scores_are_those_of_a_fresh_index_whatever_went_before(changes, anew):
             index.remove([key])
             truth.pop(key, None)
         else:
-            index.put([Document(key, TEXTS[text], (text,), (number,))])
+            index.put([Document(key, WORDS[text], (text,), (number,))])
             truth[key] = text
     if anew:
         index._number_anew()
     index._merge()
     restored = WordIndex.restored(1, index.state())
     fresh = WordIndex(1)
-    fresh.put([Document(k, TEXTS[t], (t,), (k.int - 1,)) for k, t in truth.items()])
-    texts = Lexical.of([TEXTS[t] for t in truth.values()])
+    fresh.put([Document(k, WORDS[t], (t,), (k.int - 1,)) for k, t in truth.items()])
+    texts = Lexical.of([WORDS[t] for t in truth.values()])
     for text in TEXTS:
         expected: dict[UUID, int] = {}
         for one in (fresh, index, restored):
@@ -487,6 +489,6 @@ def test_scores_are_those_of_a_fresh_index_whatever_went_before(changes, anew):
             assert found == expected
             assert query.greatest == fresh.query(text).greatest
         if truth:  # the same as of a collection that does not change
-            counts, greatest = texts.queries([text])
+            counts, greatest = texts.queries(counted([text]))
             assert list(expected.values()) == texts.all_scores(counts[[0]]).tolist()
             assert int(greatest[0]) == fresh.query(text).greatest

@@ -11,7 +11,7 @@ then merged in (O'Neil et al. 1996, "The log-structured merge-tree", doi:10.1007
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -20,7 +20,7 @@ import numpy as np
 
 from services.matching.index.lists import Gate
 from services.matching.text.lexical import EMPHASIS, K1, PAIR_EMPHASIS, WEIGHT_SCALE, B
-from services.matching.text.tokens import is_chinese_token, tokens
+from services.matching.text.tokens import counted, is_chinese_token
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,12 +34,13 @@ TAIL_PART = 8
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """facets  one number in each of the index's facets
+    """words   how often it has each, as of `text.tokens.counted`
+    facets  one number in each of the index's facets
     codes   the divisions it is of, as numbers
     """
 
     id: UUID
-    text: str
+    words: Mapping[str, int]
     facets: tuple[int, ...]
     codes: tuple[int, ...]
 
@@ -113,11 +114,10 @@ class WordIndex:
 
     def put(self, documents: Sequence[Document]) -> None:
         """Insert or replace documents; the last mention of one wins."""
-        counted = [_counted(document.text) for document in documents]
         with self.gate.writing():
-            for document, words in zip(documents, counted, strict=True):
+            for document in documents:
                 self._remove([document.id])
-                self._append(document, words)
+                self._append(document)
             self._greatest.clear()
         self._keep_small()
 
@@ -189,7 +189,7 @@ class WordIndex:
     def query(self, text: str) -> Query:
         asked = {
             column: count * _emphasis(word)
-            for word, count in _counted(text).items()
+            for word, count in counted([text])[0].items()
             if (column := self._column_of.get(word)) is not None and self._having.array[column]
         }
         columns = np.array(sorted(asked), dtype=np.int64)
@@ -257,7 +257,7 @@ class WordIndex:
 
     # ------------------------------------------------------------- changing
 
-    def _append(self, document: Document, words: dict[str, int]) -> None:
+    def _append(self, document: Document) -> None:
         serial = len(self.ids)
         self.serial_of[document.id] = serial
         self.ids.append(document.id)
@@ -265,11 +265,11 @@ class WordIndex:
             facet.extend([value])
         self._coded.extend([serial] * len(document.codes))
         self._codes.extend(document.codes)
-        columns = [self._column_of.setdefault(w, len(self._column_of)) for w in words]
+        columns = [self._column_of.setdefault(w, len(self._column_of)) for w in document.words]
         missing = len(self._column_of) - len(self._having)
         if missing:
             self._having.extend([0] * missing)
-        counts = list(words.values())
+        counts = list(document.words.values())
         self._having.array[columns] += 1
         self._words.extend(columns)
         self._counts.extend(counts)
@@ -375,13 +375,6 @@ class _Postings:
         if column + 1 >= len(self.starts):
             return slice(0, 0)
         return slice(int(self.starts[column]), int(self.starts[column + 1]))
-
-
-def _counted(text: str) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for token in tokens(text):
-        found[token] = found.get(token, 0) + 1
-    return found
 
 
 def _emphasis(word: str) -> int:
