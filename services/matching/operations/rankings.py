@@ -58,10 +58,6 @@ NOT_ABOUT_FIT = frozenset(
         "applicant_not_reached",
         "duplicate",
         "mistake",
-        "late",
-        "relative",
-        "relative_of_applicant",
-        "kin",
     }
 )
 
