@@ -23,14 +23,14 @@ exact vertex of the dual would.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.matching.solver.certificate import amounts
 from services.matching.solver.compiled import compiled
-from services.matching.solver.instance import Instance, IntArray, Solution, rescaled
+from services.matching.solver.instance import BoolArray, Instance, IntArray, Solution, rescaled
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
@@ -139,29 +139,48 @@ def place(instance: Instance, reserves: Reserves) -> Placement:
     )
     order = np.lexsort((instance.line, instance.need))
     needs = len(instance.required)
-    quantity = np.zeros(len(order), dtype=np.int64)
-    for_later, for_urgent = np.zeros(needs, dtype=np.int64), np.zeros(needs, dtype=np.int64)
-    _place(
-        np.lexsort((np.arange(needs), instance.tier)),
-        np.searchsorted(instance.need[order], np.arange(needs + 1)),
-        instance.line[order],
-        instance.weights()[order],
-        instance.required,
-        instance.tier,
-        instance.whole,
-        instance.lot,
-        instance.limit.copy(),
-        price,
-        reserves.kept[rows],
-        quantity,
-        for_later,
-        for_urgent,
+    shelf = _Shelf(
+        first=np.searchsorted(instance.need[order], np.arange(needs + 1)),
+        line=instance.line[order],
+        weight=instance.weights()[order],
+        required=instance.required,
+        tier=instance.tier,
+        whole=instance.whole,
+        lot=instance.lot,
+        price=price,
+        kept=reserves.kept[rows],
+        room=instance.limit.copy(),
+        quantity=np.zeros(len(order), dtype=np.int64),
+        for_later=np.zeros(needs, dtype=np.int64),
+        for_urgent=np.zeros(needs, dtype=np.int64),
     )
-    given = np.zeros(len(order), dtype=np.int64)
-    given[order] = quantity
-    met = amounts(instance.need, given, needs)
-    missing = instance.required - met
-    return Placement(given, np.minimum(for_later, missing), np.minimum(for_urgent, missing))
+    _place_all(shelf, np.lexsort((np.arange(needs), instance.tier)))
+    quantity = np.zeros(len(order), dtype=np.int64)
+    quantity[order] = shelf.quantity
+    missing = instance.required - amounts(instance.need, quantity, needs)
+    return Placement(
+        quantity,
+        for_later=np.minimum(shelf.for_later, missing),
+        for_urgent=np.minimum(shelf.for_urgent, missing),
+    )
+
+
+class _Shelf(NamedTuple):
+    """Edges by need, first[i] .. first[i+1]; price, kept (tiers, m). The last four change."""
+
+    first: IntArray
+    line: IntArray
+    weight: IntArray
+    required: IntArray
+    tier: IntArray
+    whole: BoolArray
+    lot: IntArray
+    price: IntArray
+    kept: IntArray
+    room: IntArray
+    quantity: IntArray
+    for_later: IntArray
+    for_urgent: IntArray
 
 
 @compiled
@@ -252,72 +271,50 @@ def _expected(
 
 
 @compiled
-def _place(
-    needs: IntArray,
-    first: IntArray,
-    line: IntArray,
-    weight: IntArray,
-    required: IntArray,
-    tier: IntArray,
-    whole: NDArray[np.bool_],
-    lot: IntArray,
-    room: IntArray,
-    price: IntArray,
-    kept: IntArray,
-    quantity: IntArray,
-    for_later: IntArray,
-    for_urgent: IntArray,
-) -> None:
+def _place_all(shelf: _Shelf, needs: IntArray) -> None:
     for need in needs:
-        row = tier[need]
-        missing = required[need]
-        while missing > 0:
-            best, most = -1, np.int64(-1)
-            for edge in range(first[need], first[need + 1]):
-                profit = weight[edge] - price[row, line[edge]]
-                free = room[line[edge]] - kept[row, line[edge]]
-                least = required[need] if whole[need] else lot[line[edge]]
-                enough = free >= least and missing >= lot[line[edge]]
-                if enough and quantity[edge] == 0 and profit > most:
-                    best, most = edge, profit
-            if best < 0:
-                break
-            units = min(missing, room[line[best]] - kept[row, line[best]])
-            quantity[best] = units
-            room[line[best]] -= units
-            missing -= units
-        if missing > 0:
-            _count(
-                need, missing, first, line, required, whole, lot, room, kept[row], quantity,
-                for_later, for_urgent,
-            )  # fmt: skip
+        _place(shelf, need)
 
 
 @compiled
-def _count(
-    need: int,
-    missing: int,
-    first: IntArray,
-    line: IntArray,
-    required: IntArray,
-    whole: NDArray[np.bool_],
-    lot: IntArray,
-    room: IntArray,
-    kept: IntArray,
-    quantity: IntArray,
-    for_later: IntArray,
-    for_urgent: IntArray,
-) -> None:
-    """What lines still had for the need, and what it was kept for."""
-    for edge in range(first[need], first[need + 1]):
-        place = line[edge]
-        least = required[need] if whole[need] else lot[place]
-        free = room[place] - kept[place]
-        if quantity[edge] > 0:
-            for_urgent[need] += min(missing, room[place])
-        elif room[place] >= least and missing >= lot[place]:
-            # It could have had what is free: only the price stood in its way.
-            if free >= least:
-                for_later[need] += min(missing, free)
-            else:
-                for_urgent[need] += min(missing, room[place])
+def _place(shelf: _Shelf, need: int) -> None:
+    """What the need takes; and when it lacks some, what lines still had and kept for others."""
+    row, missing = shelf.tier[need], shelf.required[need]
+    while missing > 0:
+        best, most = -1, np.int64(-1)
+        for edge in range(shelf.first[need], shelf.first[need + 1]):
+            line = shelf.line[edge]
+            free = shelf.room[line] - shelf.kept[row, line]
+            if not _may_take(shelf, need, line, free, missing) or shelf.quantity[edge] > 0:
+                continue
+            profit = shelf.weight[edge] - shelf.price[row, line]
+            if profit > most:
+                best, most = edge, profit
+        if best < 0:
+            break
+        line = shelf.line[best]
+        units = min(missing, shelf.room[line] - shelf.kept[row, line])
+        shelf.quantity[best] = units
+        shelf.room[line] -= units
+        missing -= units
+    if missing == 0:
+        return
+    for edge in range(shelf.first[need], shelf.first[need + 1]):
+        line = shelf.line[edge]
+        room = shelf.room[line]
+        free = room - shelf.kept[row, line]
+        if shelf.quantity[edge] > 0:
+            shelf.for_urgent[need] += min(missing, room)
+        elif _may_take(shelf, need, line, free, missing):
+            # Only the price stood in its way.
+            shelf.for_later[need] += min(missing, free)
+        elif _may_take(shelf, need, line, room, missing):
+            shelf.for_urgent[need] += min(missing, room)
+
+
+@compiled
+def _may_take(shelf: _Shelf, need: int, line: int, units: int, missing: int) -> bool:
+    """Whether so many units suffice for a whole need, or for a lot that is not too much."""
+    lot = shelf.lot[line]
+    least = max(shelf.required[need], lot) if shelf.whole[need] else lot
+    return bool(units >= least and missing >= lot)
