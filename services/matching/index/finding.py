@@ -147,8 +147,12 @@ def division_facet(words: WordIndex, found: Found, division: str) -> list[tuple[
     counted[whole] = True
     inside &= ~counted[serials]
     children = _children(codes[inside], low, len(prefix_of(division)))
-    pairs = np.unique(np.stack([children, serials[inside]], axis=1), axis=0)
-    below, counts = np.unique(pairs[:, 0], return_counts=True)
+    owners = serials[inside]
+    if np.any(owners[1:] <= owners[:-1]):
+        # Some are of several divisions: each counts once in each of the divisions below.
+        places = np.unique(children * len(words.alive) + owners)
+        children = places // len(words.alive)
+    below, counts = np.unique(children, return_counts=True)
     rows = [(f"{low:012}", len(whole))] if len(whole) else []
     rows += [(f"{code:012}", count) for code, count in zip(below, counts.tolist(), strict=True)]
     return sorted(rows, key=lambda row: (-row[1], row[0]))
