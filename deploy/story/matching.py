@@ -1,4 +1,4 @@
-"""The round of the story: tried dry under two policies, compared, then run and approved once."""
+"""The round of the story: tried dry by another policy, run, compared, told, and approved once."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,17 +26,17 @@ async def run_round(calls: Calls) -> None:
     if any(r["state"] == "approved" and r["policy"] == POLICY for r in begun):
         calls.say("round: approved before")
         return
-    dry = await _begun(calls, coordinator, begun, "dry_run", POLICY, None)
-    plain = await _begun(calls, coordinator, begun, "dry_run", PLAIN_POLICY, dry)
+    # What fairness costs is tried dry first; the round itself is computed on the same frozen data.
+    dry = await _begun(calls, coordinator, begun, "dry_run", PLAIN_POLICY, None)
     real = await _begun(calls, coordinator, begun, "round", POLICY, dry)
-    await _computed(calls, coordinator, plain)
+    await _computed(calls, coordinator, dry)
+    computed = await _computed(calls, coordinator, real)
     comparison = await calls.get(
         "matching",
-        f"/v1/rounds/{plain['id']}/comparison",
+        f"/v1/rounds/{dry['id']}/comparison",
         coordinator,
-        **{"with": dry["id"]},
+        **{"with": real["id"]},
     )
-    computed = await _computed(calls, coordinator, real)
     overview = await calls.get("matching", f"/v1/rounds/{computed['id']}/overview", coordinator)
     for line in _told(comparison, overview):
         calls.say(line)
@@ -105,7 +105,7 @@ async def _computed(calls: Calls, coordinator: str, found: Row) -> Row:
 
 def _told(comparison: Row, overview: Row) -> Iterator[str]:
     """The round as a coordinator reads it before approving."""
-    yield f"dry runs: {comparison['text_en']}"
+    yield f"compared with a dry run: {comparison['text_en']}"
     yield f"round: {overview['text_en']}"
     for tier in overview["tiers"]:
         yield (
