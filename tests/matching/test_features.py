@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from services.matching.ranking import features
+from services.matching.ranking import memory as of_memory
 from services.matching.ranking.features import CODES, FEATURES, NO_DATE, UNKNOWN, Pairs
 from services.matching.ranking.memory import (
+    LIKENESS_MIN,
+    SPEAKING,
     AcceptanceFacts,
     OrganizationCount,
     Precedent,
     acceptance_facts,
     memory,
     resemblance,
+    speakers,
     whole_vectors,
 )
 
@@ -123,6 +128,8 @@ def test_specifications_are_counted_pair_by_pair():
 
 # -------------------------------------------------------------------- memory
 
+# Few of them, so that some are equal.
+_FEW = st.sampled_from([0, 200, 300, 500, 1000])
 NEED, OTHER, LINE, ORGANIZATION = (UUID(int=n) for n in range(1, 5))
 MASKS = "医用外科口罩 一次性"
 
@@ -166,10 +173,37 @@ def test_a_need_s_own_past_never_speaks_for_it():
 
 def test_two_weak_precedents_count_more_than_one_and_none_against():
     near, given_ = column(600, 500, 900)[np.newaxis, :], column(500, 500, 0)[:, np.newaxis]
-    both = resemblance(near, given_, column(0), column(0))
-    alone = resemblance(near[:, :1], given_[:1], column(0), column(0))
+    both = resemblance(*speakers(near), given_, column(0), column(0))
+    alone = resemblance(*speakers(near[:, :1]), given_[:1], column(0), column(0))
     assert alone.tolist() == [300]
     assert both.tolist() == [1000 - 1000 * 700 // 1000 * 750 // 1000]
+
+
+@given(arrays.arrays(np.int64, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=_FEW))
+def test_the_likest_speak_and_the_first_among_equals(near):
+    speaking, weight = speakers(near)
+    expected = np.argsort(-near, axis=1, kind="stable")[:, :SPEAKING]
+    assert (speaking == expected).all()
+    heard = np.take_along_axis(near, expected, axis=1)
+    assert (weight == np.where(heard < LIKENESS_MIN, 0, heard)).all()
+
+
+def test_many_needs_and_lines_are_compared_in_portions(monkeypatch):
+    precedents = [a_precedent(line_id=UUID(int=n), need_id=UUID(int=50 + n)) for n in range(7)]
+    texts = [f"{MASKS} {'甲乙丙丁戊己庚辛壬癸'[n]}" for n in range(10)]
+    arguments = (
+        precedents,
+        [UUID(int=50 + n) for n in range(10)],
+        whole_vectors(texts),
+        [UUID(int=n) for n in range(10)],
+        [UUID(int=n % 3) for n in range(10)],
+        whole_vectors(texts[::-1]),
+        np.repeat(np.arange(10), 10),
+        np.tile(np.arange(10), 10),
+    )
+    whole = memory(*arguments)
+    monkeypatch.setattr(of_memory, "ROWS_AT_ONCE", 3)
+    assert memory(*arguments).tolist() == whole.tolist()
 
 
 def test_facts_survive_json():

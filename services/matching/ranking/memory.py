@@ -40,6 +40,8 @@ OTHER_LINE, OTHER_ORGANIZATION = 900, 700
 # Bounds what a snapshot holds and what comparing costs; the newest are kept.
 PRECEDENTS_PER_CLASS_MAX = 200
 PRECEDENTS_MAX = 10_000
+# Needs or lines compared with all precedents at once: bounds memory.
+ROWS_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +133,19 @@ def memory(
     past = list(dict.fromkeys(p.need_id for p in precedents))
     place = {need_id: row for row, need_id in enumerate(past)}
     text_of = {p.need_id: p.need_text for p in precedents}
-    near = likeness(need_vectors, whole_vectors([text_of[need_id] for need_id in past]))
-    for row, need_id in enumerate(need_ids):
-        if need_id in place:
-            near[row, place[need_id]] = 0
+    past_vectors = whole_vectors([text_of[need_id] for need_id in past])
+    kept = min(SPEAKING, len(past))
+    speaking = np.zeros((len(need_ids), kept), dtype=np.int64)
+    weight = np.zeros((len(need_ids), kept), dtype=np.int64)
+    for start in range(0, len(need_ids), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        near = likeness(need_vectors[part], past_vectors)
+        for row, need_id in enumerate(need_ids[part]):
+            if need_id in place:
+                near[row, place[need_id]] = 0
+        speaking[part], weight[part] = speakers(near)
     given = _given(precedents, place, line_ids, organization_ids, line_vectors)
-    return resemblance(near, given, need, line)
+    return resemblance(speaking, weight, given, need, line)
 
 
 def _given(
@@ -145,39 +154,70 @@ def _given(
     line_ids: Sequence[UUID],
     organization_ids: Sequence[UUID],
     line_vectors: Vectors,
-) -> IntArray:
-    """(past needs, m): how like each line is to the likest that the past need accepted."""
-    alike = likeness(whole_vectors([p.line_text for p in precedents]), line_vectors)
+) -> NDArray[np.int16]:
+    """(past needs, m) thousandths: how like each line is to the likest that the past need
+    accepted."""
+    accepted = whole_vectors([p.line_text for p in precedents])
     organizations = {one: number for number, one in enumerate(dict.fromkeys(organization_ids))}
     of_line = np.array([organizations[one] for one in organization_ids], dtype=np.int64)
+    found = np.zeros((len(place), len(line_ids)), dtype=np.int16)
+    for start in range(0, len(line_ids), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        squared = likeness(accepted, line_vectors[part]) ** 2 // PERMILLE
+        for row, precedent in enumerate(precedents):
+            same = of_line[part] == organizations.get(precedent.organization_id, -1)
+            resembles = squared[row] * np.where(same, OTHER_LINE, OTHER_ORGANIZATION) // PERMILLE
+            of_need = found[place[precedent.need_id], part]
+            np.maximum(of_need, resembles.astype(np.int16), out=of_need)
     row_of_line = {line_id: row for row, line_id in enumerate(line_ids)}
-    found = np.zeros((len(place), len(line_ids)), dtype=np.int64)
-    for row, precedent in enumerate(precedents):
-        same = of_line == organizations.get(precedent.organization_id, -1)
-        share = np.where(same, OTHER_LINE, OTHER_ORGANIZATION)
-        resembles = alike[row] ** 2 // PERMILLE * share // PERMILLE
+    for precedent in precedents:
         if (itself := row_of_line.get(precedent.line_id)) is not None:
-            resembles[itself] = PERMILLE
-        of_need = found[place[precedent.need_id]]
-        np.maximum(of_need, resembles, out=of_need)
+            found[place[precedent.need_id], itself] = PERMILLE
     return found
 
 
-def resemblance(near: IntArray, given: IntArray, need: IntArray, line: IntArray) -> IntArray:
-    """(e,) thousandths that at least one of the SPEAKING likest past needs speaks for the line.
+def speakers(near: IntArray) -> tuple[IntArray, IntArray]:
+    """The past needs that speak for each need, and how loud: (n, up to SPEAKING) each.
 
-    near    (n, p) likeness of needs to past needs, thousandths; below LIKENESS_MIN they are silent
-    given   (p, m) how far each past need speaks for each line, thousandths
+    near   (n, p) likeness of needs to past needs, thousandths; below LIKENESS_MIN they are silent
     """
-    speaking = np.argsort(-near, axis=1, kind="stable")[:, :SPEAKING]
+    speaking = _likest(near)
     weight = np.take_along_axis(near, speaking, axis=1)
     weight[weight < LIKENESS_MIN] = 0
+    return speaking, weight
+
+
+def resemblance(
+    speaking: IntArray,
+    weight: IntArray,
+    given: IntArray | NDArray[np.int16],
+    need: IntArray,
+    line: IntArray,
+) -> IntArray:
+    """(e,) thousandths that at least one of those who speak for the need speaks for the line;
+    UNKNOWN where all are silent.
+
+    speaking, weight   as `speakers` gives them, the loudest first
+    given              (p, m) how far each past need speaks for each line, thousandths
+    """
     silent = np.full(len(need), PERMILLE, dtype=np.int64)
     for column in range(speaking.shape[1]):
         says = weight[need, column] * given[speaking[need, column], line] // PERMILLE
         silent = silent * (PERMILLE - says) // PERMILLE
     known = weight[:, 0] > 0
     return np.where(known[need], PERMILLE - silent, UNKNOWN)
+
+
+def _likest(near: IntArray) -> IntArray:
+    """(n, SPEAKING or p) columns of the greatest, the greatest first, the first among equals."""
+    count = near.shape[1]
+    kept = min(SPEAKING, count)
+    # No two keys are equal, so that a partition is as good as a stable sort.
+    keys = near * count + np.arange(count - 1, -1, -1)
+    if kept < count:
+        keys = np.partition(keys, count - kept, axis=1)[:, count - kept :]
+    likest: IntArray = count - 1 - np.sort(keys, axis=1)[:, ::-1] % count
+    return likest
 
 
 def whole_vectors(texts: Sequence[str]) -> NDArray[np.float32]:

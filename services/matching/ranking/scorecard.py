@@ -114,14 +114,24 @@ class Scorecard(Body):
         return total
 
     def shares(self, values: IntArray) -> IntArray:
-        """Return (e, F) points of each feature; a row's sum is its fit, exactly."""
+        """Return (e, F) points of each feature; a row's sum is its fit, exactly.
+
+        Values below 0 are UNKNOWN, those above 1000 count as 1000.
+        """
         if values.ndim != 2 or values.shape[1] != len(CODES):
             raise ValueError(f"values are (e, {len(CODES)})")
         found = np.zeros(values.shape, dtype=np.int64)
-        for column, code in enumerate(CODES):
-            if (curve := self._by_feature.get(code)) is not None:
-                found[:, column] = _points(curve, values[:, column])
+        for column, points in self._points_by_value.items():
+            found[:, column] = points.take(values[:, column] - UNKNOWN, mode="clip")
         return found
+
+    @cached_property
+    def _points_by_value(self) -> dict[int, IntArray]:
+        """Column -> points of UNKNOWN, 0, 1 … 1000: millions of pairs are looked up in it."""
+        every = np.arange(UNKNOWN, PERMILLE + 1, dtype=np.int64)
+        return {
+            CODES.index(code): _points(curve, every) for code, curve in self._by_feature.items()
+        }
 
     def chance_of(self, fit: IntArray) -> IntArray:
         """Return (e,) thousandths: how likely both sides accept a pair of this fit."""
