@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from services.matching.solver.certificate import Stage, amounts
+from services.matching.solver.certificate import Relaxed, Stage, amounts
 from services.matching.solver.instance import Groups, Instance, Solution, Steps
 
 
@@ -108,7 +108,7 @@ def assert_feasible(instance: Instance, quantity: np.ndarray) -> None:
         assert (got <= np.add.reduceat(np.append(groups.width, 0), groups.start[:-1])).all()
 
 
-def last_stage(instance: Instance, solution: Solution) -> Stage:
+def last_stage(instance: Instance, solution: Relaxed | Solution) -> Stage:
     """The stage that gave the answer: every earlier need fixed at what it has."""
     given = per_need(instance, solution.quantity)
     now = instance.tier == instance.tier.max()

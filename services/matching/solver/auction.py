@@ -72,8 +72,8 @@ FORCED = 4
 UNSOLD_MOST = 20_000
 
 
-# start, line, value, unit, paid of `kernels`.
-Wants: TypeAlias = tuple[Ints, Ints, Ints, Ints, Ints]
+# start, line, value, needs of `kernels`.
+Wants: TypeAlias = tuple[Ints, Ints, Ints, IntArray]
 
 
 class GapNotReached(Exception):
@@ -288,7 +288,7 @@ class Market:
         self.instance, self.stop = instance, stop
         needs, lines = len(instance.required), len(instance.available)
         self.need = instance.need.astype(np.int32)
-        self.line = instance.line.astype(np.int32)
+        self.line = instance.line.astype(np.uint32)
         self.value = instance.value.astype(np.int16)
         self.start = np.searchsorted(instance.need, np.arange(needs + 1))
         steps = instance.line_steps or Steps(
@@ -300,7 +300,7 @@ class Market:
         self.count = np.zeros(lines, dtype=np.int64)
         self.book = np.zeros((int(self.room[-1]), 3), dtype=np.int64)
         self.price = np.zeros(lines, dtype=np.int64)
-        self.todo = np.zeros(needs, dtype=np.int64)
+        self.needs = np.zeros((needs, 4), dtype=np.int64)
         self.make_queue(needs)
 
     def make_queue(self, needs: int) -> None:
@@ -308,37 +308,41 @@ class Market:
         self.queue = np.zeros(blocks * kernels.BLOCK, dtype=np.int64)
         self.queued = np.zeros(needs, dtype=np.bool_)
         self.ring = np.zeros((blocks, 2), dtype=np.int64)
-        self.state = np.zeros(4, dtype=np.int64)
+        self.state = np.zeros(6, dtype=np.int64)
 
     def auction(self, start: Start, supply: IntArray, paid: IntArray, points: int) -> Start:
         """Let all bid from `start`; needs get at most `supply`."""
-        step = np.maximum(1, self.instance.unit * points >> STEP_BITS)
-        wants = (self.start, self.line, self.value, self.instance.unit, paid)
         books = (self.room, self.count, self.book)
+        self.needs[:, kernels.UNIT] = self.instance.unit
+        self.needs[:, kernels.PAID] = paid
+        self.needs[:, kernels.STEP] = np.maximum(1, self.instance.unit * points >> STEP_BITS)
+        self.needs[:, kernels.TODO] = supply - start.given
         self.price[:] = start.price
         kernels.open_books(
             *books, self.price, start.quantity, self.need, self.line, *self.asks, start.price
         )
-        self.todo[:] = supply - start.given
         if len(start.quantity):
-            kernels.release(*wants, step, self.todo, *books, self.price, *self.asks)
-        self.bid(wants, step, np.flatnonzero(self.todo))
-        self.lower(wants, step)
+            kernels.release(*self.wants(), *books, self.price, *self.asks)
+        self.bid(np.flatnonzero(self.needs[:, kernels.TODO]))
+        self.lower()
         quantity = np.zeros(len(self.line), dtype=np.int64)
         kernels.held(self.room, self.count, self.book, quantity)
         return Start(
             quantity, amounts(self.instance.need, quantity, len(supply)), self.price.copy()
         )
 
-    def bid(self, wants: Wants, step: IntArray, rows: IntArray) -> None:
+    def wants(self) -> Wants:
+        return self.start, self.line, self.value, self.needs
+
+    def bid(self, rows: IntArray) -> None:
         """The needs of `rows` bid, and whoever they outbid."""
-        kernels.call(self.todo, self.queue, self.queued, self.ring, self.state, rows)
-        most = BIDS_MOST * (len(self.todo) + len(self.price)) + BIDS_AT_ONCE
+        kernels.call(self.needs, self.queue, self.queued, self.ring, self.state, rows)
+        most = BIDS_MOST * (len(self.needs) + len(self.price)) + BIDS_AT_ONCE
         for _ in range(0, most, BIDS_AT_ONCE):
             if self.stop():
                 raise Stopped
             if kernels.bid_all(
-                *wants, step, self.todo, self.room, self.count, self.book, self.price,
+                *self.wants(), self.room, self.count, self.book, self.price,
                 self.queue, self.queued, self.ring, self.state, BIDS_AT_ONCE,
             ):  # fmt: skip
                 return
@@ -346,7 +350,7 @@ class Market:
                 break
         raise GapNotReached("needs outbid each other for too long")
 
-    def lower(self, wants: Wants, step: IntArray) -> None:
+    def lower(self) -> None:
         """Lines with units nobody wants at their price ask less, until it hardly matters."""
         books = (self.room, self.count, self.book)
         for turn in range(DROPS):
@@ -355,9 +359,9 @@ class Market:
             if worth * UNSOLD_MOST <= dot(self.asks[3], self.price):
                 return
             if turn < DROPS // 2:
-                ask = kernels.wanted_at(*wants, step, self.price, left)
+                ask = kernels.wanted_at(*self.wants(), self.price, left)
             else:
                 ask = np.zeros(len(self.price), dtype=np.int64)
             kernels.ask_again(*books, self.price, *self.asks, np.where(left > 0, ask, self.price))
-            kernels.release(*wants, step, self.todo, *books, self.price, *self.asks)
-            self.bid(wants, step, np.flatnonzero(self.todo))
+            kernels.release(*self.wants(), *books, self.price, *self.asks)
+            self.bid(np.flatnonzero(self.needs[:, kernels.TODO]))

@@ -19,7 +19,7 @@ Geoffrion (1974), "Lagrangean relaxation for integer programming", doi:10.1007/B
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -228,7 +228,7 @@ def dot(a: Sequence[int] | IntArray, b: Sequence[int] | IntArray) -> int:
     return from_limbs(_products(np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)))
 
 
-def from_limbs(limbs: tuple[int, int, int]) -> int:
+def from_limbs(limbs: Iterable[int]) -> int:
     high, middle, low = limbs
     return (int(high) << 60) + (int(middle) << 30) + int(low)
 

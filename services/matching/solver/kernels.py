@@ -3,8 +3,8 @@
 A market is a set of arrays, passed one by one because that is what machine code takes fastest:
 
 start (n+1,), line (e,), value (e,)  the edges of need i are start[i] .. start[i+1]
-unit, paid, step (n,)    weight of a point per base unit; extra weight; least raise
-todo (n,)                units the need has not placed
+needs (n, 4)             UNIT, PAID, STEP, TODO: weight of a point per base unit; extra weight;
+                         least raise; units the need has not placed
 room (m+1,), count (m,)  line j's book of bids lies at room[j] .. room[j] + count[j]
 book (room[m], 3)        a heap per line, the lowest bid first: bid, whose, units
 price (m,)               the lowest bid, which is what the line's units cost
@@ -27,7 +27,8 @@ from services.matching.solver.certificate import with_product
 from services.matching.solver.compiled import compiled
 from services.matching.solver.instance import BoolArray, IntArray
 
-Ints: TypeAlias = NDArray[np.signedinteger[Any]]
+Ints: TypeAlias = NDArray[np.integer[Any]]
+UNIT, PAID, STEP, TODO = 0, 1, 2, 3
 NOBODY = -1
 EDGE_BITS = 32
 EDGE_MASK = 2**EDGE_BITS - 1
@@ -140,18 +141,30 @@ def _ask(
 
 
 @compiled
+def _best(start: Ints, line: Ints, value: Ints, needs: IntArray, price: Ints, i: int) -> int:
+    """The best profit any line leaves need i, and nothing at least."""
+    lines, values = line[start[i] : start[i + 1]], value[start[i] : start[i + 1]]
+    unit, paid = needs[i, UNIT], needs[i, PAID]
+    best = 0
+    for e in range(len(lines)):
+        best = max(best, values[e] * unit + paid - price[lines[e]])
+    return best
+
+
+@compiled
 def call(
-    todo: Ints, queue: Ints, queued: BoolArray, ring: IntArray, state: Ints, rows: Ints
+    needs: IntArray, queue: Ints, queued: BoolArray, ring: IntArray, state: Ints, rows: Ints
 ) -> None:
     """The needs of `rows` with units to place may bid; nobody else waits.
 
     ring (blocks, 2) is each block's first place and how many wait; state = [block, turns left in
-    it, how many wait in all, bids left when it ended].
+    it, how many wait in all, and in limbs the welfare all bids since brought].
     """
     ring[:] = 0
-    state[0], state[1], state[2] = 0, BLOCK, 0
+    state[:] = 0
+    state[1] = BLOCK
     for i in rows:
-        if todo[i] > 0:
+        if needs[i, TODO] > 0:
             block = i // BLOCK
             queue[block * BLOCK + ring[block, 1]] = i
             ring[block, 1] += 1
@@ -161,7 +174,7 @@ def call(
 
 @compiled
 def bid_all(
-    start: Ints, line: Ints, value: Ints, unit: Ints, paid: Ints, step: Ints, todo: Ints,
+    start: Ints, line: Ints, value: Ints, needs: IntArray,
     room: Ints, count: Ints, book: IntArray, price: Ints,
     queue: Ints, queued: BoolArray, ring: IntArray, state: Ints, bids: int,
 ) -> bool:  # fmt: skip
@@ -170,6 +183,7 @@ def bid_all(
     See `call` for who bids; true: all done.
     """
     block, turns, waiting = state[0], state[1], state[2]
+    high, middle, low = state[3], state[4], state[5]
     while waiting and bids > 0:
         if turns == 0 or ring[block, 1] == 0:
             block = block + 1 if block + 1 < len(ring) else 0
@@ -181,12 +195,14 @@ def bid_all(
         ring[block, 1] -= 1
         waiting -= 1
         queued[i] = False
-        units = todo[i]
-        todo[i] = 0
+        unit, paid, units = needs[i, UNIT], needs[i, PAID], needs[i, TODO]
+        needs[i, TODO] = 0
+        # Slices, and lines without a sign: indices that cannot be negative are not looked at twice.
+        lines, values = line[start[i] : start[i + 1]], value[start[i] : start[i + 1]]
         while units > 0:
             best, second, chosen = 0, 0, -1
-            for e in range(start[i], start[i + 1]):
-                profit = value[e] * unit[i] + paid[i] - price[line[e]]
+            for e in range(len(lines)):
+                profit = values[e] * unit + paid - price[lines[e]]
                 if profit > second:
                     if profit > best:
                         best, second, chosen = profit, best, e
@@ -195,19 +211,22 @@ def bid_all(
             if chosen < 0:
                 break
             bids -= 1
-            j = line[chosen]
-            offered = price[j] + best - max(0, second - step[i])
+            j = lines[chosen]
+            offered = price[j] + best - max(0, second - needs[i, STEP])
             if offered > PRICE_MAX:
                 bids = -1
                 break
-            first, held, whose = room[j], count[j], (i << EDGE_BITS) + chosen
+            first, held, whose = room[j], count[j], (i << EDGE_BITS) + start[i] + chosen
             got = 0
             while True:
                 part = min(book[first, 2], units)
                 out = book[first, 1]
                 if out != NOBODY:
+                    weight = value[out & EDGE_MASK]
                     out >>= EDGE_BITS
-                    todo[out] += part
+                    weight *= needs[out, UNIT]
+                    high, middle, low = with_product(high, middle, low, weight, -part)
+                    needs[out, TODO] += part
                     if not queued[out] and out != i:
                         queued[out] = True
                         other = out // BLOCK
@@ -234,19 +253,21 @@ def bid_all(
                     _push(book, first, held, offered, whose, got)
                     held += 1
                     break
-            units += todo[i]
-            todo[i] = 0
+            high, middle, low = with_product(high, middle, low, values[chosen] * unit, got)
+            units += needs[i, TODO]
+            needs[i, TODO] = 0
             count[j] = held
             price[j] = book[first, 0]
-        todo[i] = units
-    state[0], state[1], state[2], state[3] = block, turns, waiting, bids
+        needs[i, TODO] = units
+    state[0], state[1], state[2] = block, turns, waiting
+    state[3], state[4], state[5] = high, middle, low
     done: bool = waiting == 0
     return done
 
 
 @compiled
 def release(
-    start: Ints, line: Ints, value: Ints, unit: Ints, paid: Ints, step: Ints, todo: Ints,
+    start: Ints, line: Ints, value: Ints, needs: IntArray,
     room: Ints, count: Ints, book: IntArray, price: Ints,
     steps: Ints, width: Ints, cost: Ints, available: Ints,
 ) -> None:  # fmt: skip
@@ -254,10 +275,9 @@ def release(
 
     A line asks its former price for what it lost.
     """
-    best = np.zeros(len(unit), dtype=np.int64)
-    for i in range(len(unit)):
-        for e in range(start[i], start[i + 1]):
-            best[i] = max(best[i], value[e] * unit[i] + paid[i] - price[line[e]])
+    best = np.empty(len(needs), dtype=np.int64)
+    for i in range(len(needs)):
+        best[i] = _best(start, line, value, needs, price, i)
     ask = price.copy()
     for j in range(len(available)):
         first, lost, taken = room[j], 0, 0
@@ -266,10 +286,10 @@ def release(
             if whose == NOBODY:
                 continue
             i = whose >> EDGE_BITS
-            profit = value[whose & EDGE_MASK] * unit[i] + paid[i] - price[j]
+            profit = value[whose & EDGE_MASK] * needs[i, UNIT] + needs[i, PAID] - price[j]
             taken += book[k, 2]
-            if profit + step[i] < best[i]:
-                todo[i] += book[k, 2]
+            if profit + needs[i, STEP] < best[i]:
+                needs[i, TODO] += book[k, 2]
                 taken -= book[k, 2]
                 lost += book[k, 2]
                 book[k, 1] = NOBODY
@@ -322,20 +342,17 @@ def unsold(
 
 @compiled
 def wanted_at(
-    start: Ints, line: Ints, value: Ints, unit: Ints, paid: Ints, step: Ints, price: Ints,
-    left: Ints,
-) -> IntArray:  # fmt: skip
+    start: Ints, line: Ints, value: Ints, needs: IntArray, price: Ints, left: Ints
+) -> IntArray:
     """(m,) the price at which a first need beside the present holders would move to the line."""
     wanted = np.zeros(len(price), dtype=np.int64)
-    for i in range(len(unit)):
-        best = 0
-        for e in range(start[i], start[i + 1]):
-            best = max(best, value[e] * unit[i] + paid[i] - price[line[e]])
+    for i in range(len(needs)):
+        best = _best(start, line, value, needs, price, i)
         for e in range(start[i], start[i + 1]):
             j = line[e]
-            worth = value[e] * unit[i] + paid[i] - best
+            worth = value[e] * needs[i, UNIT] + needs[i, PAID] - best
             if left[j] > 0 and worth < price[j]:
-                wanted[j] = max(wanted[j], worth - step[i] - 1)
+                wanted[j] = max(wanted[j], worth - needs[i, STEP] - 1)
     return wanted
 
 
@@ -374,21 +391,19 @@ def held(room: Ints, count: Ints, book: IntArray, quantity: Ints) -> None:
 
 @compiled
 def asked_worth(
-    start: Ints, line: Ints, value: Ints, unit: Ints, paid: Ints, price: Ints, required: Ints
+    start: Ints, line: Ints, value: Ints, needs: IntArray, price: Ints, required: Ints
 ) -> tuple[int, int, int]:
     """The needs' part of `certificate`'s bound: limbs of the sum of required x best profit."""
     high, middle, low = 0, 0, 0
-    for i in range(len(unit)):
-        best = 0
-        for e in range(start[i], start[i + 1]):
-            best = max(best, value[e] * unit[i] + paid[i] - price[line[e]])
+    for i in range(len(needs)):
+        best = _best(start, line, value, needs, price, i)
         high, middle, low = with_product(high, middle, low, best, required[i])
     return high, middle, low
 
 
 @compiled
 def held_worth(
-    room: Ints, count: Ints, book: IntArray, value: Ints, unit: Ints
+    room: Ints, count: Ints, book: IntArray, value: Ints, needs: IntArray
 ) -> tuple[int, int, int]:
     """Limbs of the welfare of what the books hold."""
     high, middle, low = 0, 0, 0
@@ -396,7 +411,7 @@ def held_worth(
         for k in range(room[j], room[j] + count[j]):
             whose = book[k, 1]
             if whose != NOBODY:
-                weight = value[whose & EDGE_MASK] * unit[whose >> EDGE_BITS]
+                weight = value[whose & EDGE_MASK] * needs[whose >> EDGE_BITS, UNIT]
                 high, middle, low = with_product(high, middle, low, weight, book[k, 2])
     return high, middle, low
 

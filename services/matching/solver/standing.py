@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.matching.solver import auction, kernels
-from services.matching.solver.auction import Market, Start, Wants
+from services.matching.solver.auction import Market, Start
 from services.matching.solver.certificate import (
     MILLIONTHS_PER_POINT,
     amounts,
@@ -40,14 +40,14 @@ class _Column(Generic[Number]):
     """An array with room at its end, so that a few rows more do not copy all."""
 
     def __init__(self, values: NDArray[Number]) -> None:
-        self._all = np.zeros(len(values) * EIGHTHS // 8, dtype=values.dtype)
+        self._all = np.zeros((len(values) * EIGHTHS // 8, *values.shape[1:]), dtype=values.dtype)
         self._all[: len(values)] = values
         self.rows = self._all[: len(values)]
 
     def append(self, values: NDArray[Number]) -> NDArray[Number]:
         size = len(self.rows) + len(values)
         if size > len(self._all):
-            grown = np.zeros(size * EIGHTHS // 8, dtype=self._all.dtype)
+            grown = np.zeros((size * EIGHTHS // 8, *values.shape[1:]), dtype=values.dtype)
             grown[: len(self.rows)] = self.rows
             self._all = grown
         self._all[len(self.rows) : size] = values
@@ -83,8 +83,7 @@ class Standing:
         self._start = _Column(market.start)
         self._line, self._value = _Column(market.line), _Column(market.value)
         self._required = _Column(instance.required.copy())
-        self._unit = _Column(instance.unit)
-        self._todo = _Column(market.todo)
+        self._needs = _Column(market.needs)
         self.available = instance.available.copy()
         market.asks = (*market.asks[:1], self.available, market.asks[2], self.available)
         self._edges = np.bincount(instance.line, minlength=len(self.available))
@@ -92,6 +91,7 @@ class Standing:
         if search.moved:
             self._reopen(found)
         self._rows_changed()
+        self.tier = self._certified(None)
 
     @property
     def price(self) -> IntArray:
@@ -137,28 +137,29 @@ class Standing:
             value=value,
         ).checked()
         self._required.append(required)
-        self._unit.append(self.scale // required)
+        unit = self.scale // required
+        step = np.maximum(1, unit * self.points >> auction.STEP_BITS)
+        self._needs.append(np.stack([unit, np.full(len(unit), self.bonus), step, required], axis=1))
         ends = np.cumsum(np.bincount(need, minlength=len(required)), dtype=np.int64)
         self._start.append(ends + self._start.rows[-1])
-        self._line.append(line.astype(np.int32))
+        self._line.append(line.astype(np.uint32))
         self._value.append(value.astype(np.int16))
-        self._todo.append(required)
         self._edges += np.bincount(line, minlength=len(self._edges))
         self._make_room()
         self._rows_changed()
-        if int(self._unit.rows[old:].max(initial=0)) > SMALLER_MOST * UNIT_MAX:
+        if int(unit.max(initial=0)) > SMALLER_MOST * UNIT_MAX:
             return self._afresh()
-        self.market.bid(self._wants(), self._step(), np.arange(old, old + len(required)))
-        return self._settled()
+        self.market.bid(np.arange(old, old + len(required)))
+        return self._settled(self._worth + from_limbs(self.market.state[3:]))
 
     def withdraw(self, rows: IntArray) -> Tier:
         """These needs ask for nothing any more."""
         market = self.market
         self._required.rows[rows] = 0
-        self._todo.rows[rows] = 0
-        kernels.forget(rows, *self._wants()[:2], *self._books(), market.price, *market.asks)
-        market.lower(self._wants(), self._step())
-        return self._settled()
+        self._needs.rows[rows, kernels.TODO] = 0
+        kernels.forget(rows, market.start, market.line, *self._books(), market.price, *market.asks)
+        market.lower()
+        return self._settled(None)
 
     def supply(self, rows: IntArray, units: IntArray) -> Tier:
         """Lines get more units; each row once."""
@@ -167,24 +168,22 @@ class Standing:
         self._make_room()
         for row in rows.tolist():
             kernels.ask_line(*self._books(), market.price, row, *market.asks, market.price)
-        market.lower(self._wants(), self._step())
-        return self._settled()
-
-    def _wants(self) -> Wants:
-        paid = np.full(len(self._required.rows), self.bonus, dtype=np.int64)
-        return self._start.rows, self._line.rows, self._value.rows, self._unit.rows, paid
-
-    def _step(self) -> IntArray:
-        step: IntArray = np.maximum(1, self._unit.rows * self.points >> auction.STEP_BITS)
-        return step
+        market.lower()
+        return self._settled(None)
 
     def _books(self) -> tuple[IntArray, IntArray, IntArray]:
         return self.market.room, self.market.count, self.market.book
 
     def _rows_changed(self) -> None:
-        self.market.todo = self._todo.rows
-        if len(self._todo.rows) > len(self.market.queued):
-            self.market.make_queue(len(self._todo.rows) * EIGHTHS // 8)
+        market = self.market
+        market.start, market.line, market.value = (
+            self._start.rows,
+            self._line.rows,
+            self._value.rows,
+        )
+        market.needs = self._needs.rows
+        if len(market.needs) > len(market.queued):
+            market.make_queue(len(market.needs) * EIGHTHS // 8)
 
     def _make_room(self) -> None:
         """Books are large enough for the lines' edges and units."""
@@ -207,56 +206,59 @@ class Standing:
         kernels.held(*self._books(), quantity)
         return quantity
 
-    def _settled(self) -> Tier:
-        """Certified, completed where units and needs were left, afresh where the gap has grown."""
+    def _settled(self, worth: int | None) -> Tier:
+        """Certified; completed where units and needs were left, afresh where the gap has grown.
+
+        worth: the welfare of what is held, where it is known.
+        """
         free = int(self.available.sum()) - self._amount()
-        if free and self._todo.rows.any():
-            self._complete()
-        self.tier = self._certified()
+        if free and self._needs.rows[:, kernels.TODO].any() and self._complete():
+            worth = None
+        self.tier = self._certified(worth)
         return self.tier if self.tier.gap_ppm <= self.gap_ppm else self._afresh()
 
     def _amount(self) -> int:
-        return int(self._required.rows.sum()) - int(self._todo.rows.sum())
+        return int(self._required.rows.sum()) - int(self._needs.rows[:, kernels.TODO].sum())
 
-    def _certified(self) -> Tier:
-        wants = self._wants()
-        price = self.market.price
-        reached = from_limbs(kernels.held_worth(*self._books(), *wants[2:4]))
+    def _certified(self, worth: int | None) -> Tier:
+        market = self.market
+        if worth is None:
+            worth = from_limbs(
+                kernels.held_worth(*self._books(), self._value.rows, self._needs.rows)
+            )
+        self._worth = worth
         amount = self._amount()
-        best = (
-            dot(price, self.available)
-            + from_limbs(kernels.asked_worth(*wants, price, self._required.rows))
-            - self.bonus * amount
-        )
+        asked = kernels.asked_worth(*market.wants(), market.price, self._required.rows)
+        best = dot(market.price, self.available) + from_limbs(asked) - self.bonus * amount
         return replace(
             self.tier,
             asked=int(self._required.rows.sum()),
             most=amount,
             served=amount,
-            welfare=reached * MILLIONTHS_PER_POINT // self.scale,
+            welfare=worth * MILLIONTHS_PER_POINT // self.scale,
             bound=-(-best * MILLIONTHS_PER_POINT // self.scale),
-            gap_ppm=gap_ppm(best - reached, reached),
+            gap_ppm=gap_ppm(best - worth, worth),
         )
 
-    def _complete(self) -> None:
-        """Units left go to needs that lack some, over whatever paths; the books follow."""
+    def _complete(self) -> bool:
+        """Units left go to needs that lack some, over whatever paths; the books follow.
+
+        Whether there was any.
+        """
         quantity = self._quantity()
         needs = len(self._required.rows)
         rows = np.repeat(np.arange(needs), np.diff(self._start.rows))
         given = amounts(rows, quantity, needs)
         free = self.available - amounts(self._line.rows, quantity, len(self.available))
         lacks = self._required.rows - given
-        if auction.complete(
-            self._start.rows,
-            self._line.rows,
-            rows,
-            quantity,
-            lacks,
-            free,
-            np.zeros(needs, dtype=np.bool_),
+        nobody = np.zeros(needs, dtype=np.bool_)
+        if not auction.complete(
+            self._start.rows, self._line.rows, rows, quantity, lacks, free, nobody
         ):
-            given = amounts(rows, quantity, needs)
-            self._reopen(Start(quantity, given, self.market.price.copy()))
+            return False
+        given = amounts(rows, quantity, needs)
+        self._reopen(Start(quantity, given, self.market.price.copy()))
+        return True
 
     def _reopen(self, found: Start) -> None:
         rows = np.repeat(np.arange(len(found.given)), np.diff(self._start.rows))
@@ -264,13 +266,13 @@ class Standing:
             *self._books(), self.market.price, found.quantity, rows, self._line.rows,
             *self.market.asks, found.price,
         )  # fmt: skip
-        self._todo.rows[:] = self._required.rows - found.given
+        self._needs.rows[:, kernels.TODO] = self._required.rows - found.given
 
     def _afresh(self) -> Tier:
         gone = np.flatnonzero(self._required.rows == 0)
         self._fresh(self.instance())
         # Rows without edges hold nothing.
         self._required.rows[gone] = 0
-        self._todo.rows[gone] = 0
-        self.tier = self._certified()
+        self._needs.rows[gone, kernels.TODO] = 0
+        self.tier = self._certified(None)
         return self.tier
