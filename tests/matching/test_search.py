@@ -1,7 +1,15 @@
 """Free text, facets and pages over HTTP; what is withdrawn is no longer found."""
 
-import pytest
+from collections import Counter
+from uuid import UUID
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.matching.index import Document, WordIndex, finding
+from services.matching.text.tokens import counted
+from shared.vocabulary import divisions
 from tests.needs.builders import CITY, COUNTY, TOWNSHIP
 
 PROVINCE = "430000000000"
@@ -113,3 +121,87 @@ async def test_what_is_not_known_is_said(world, query, code):
 async def test_a_cursor_of_another_list_is_refused(world):
     answer = await world.get("/search/needs?cursor=bm9uc2Vuc2U", status=400)
     assert answer["code"] == "invalid_cursor"
+
+
+# ------------------------------------------------ hits, facets and pages by themselves
+
+CODES = [
+    "000000000000",
+    "430000000000",
+    "430200000000",
+    "430224000000",
+    "430224101000",
+    "430225000000",
+    "440000000000",
+    # Of a city without counties: the level below it is the township.
+    "441900000000",
+    "441900003000",
+]
+TEXTS = ["口罩", "儿童口罩", "口罩 医用", "手套", "crutches"]
+documents = st.lists(
+    st.tuples(
+        st.sampled_from(range(len(TEXTS))),
+        st.integers(0, 2),
+        st.lists(st.sampled_from(CODES), min_size=1, max_size=3, unique=True),
+    ),
+    max_size=25,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    made=documents,
+    text=st.sampled_from([None, "口罩", "儿童口罩", "手套"]),
+    facet=st.sampled_from([None, 0, 1]),
+    division=st.sampled_from([None, *CODES]),
+    count=st.integers(1, 7),
+)
+def test_hits_facets_and_pages_against_their_definition(made, text, facet, division, count):
+    words = WordIndex(1)
+    told = {UUID(int=(n * 37 % 101) << 64 | n): one for n, one in enumerate(made, start=1)}
+    words.put(
+        [
+            Document(key, counted([TEXTS[t]])[0], (f,), tuple(int(c) for c in codes))
+            for key, (t, f, codes) in told.items()
+        ]
+    )
+    query = None if text is None else words.query(text)
+    found = finding.find(words, query, finding.Filter((facet,), division))
+    hits = dict(
+        zip([words.ids[s] for s in found.serials.tolist()], found.scores.tolist(), strict=True)
+    )
+    reached = [] if query is None else words.scores(query).tolist()
+    expected = {
+        key
+        for key, (_, f, codes) in told.items()
+        if (query is None or reached[words.serial_of[key]] * 4 >= query.greatest > 0)
+        and facet in (None, f)
+        and (division is None or any(touches(code, division) for code in codes))
+    }
+    assert hits.keys() == expected
+    counts = dict(finding.facet(words, found, 0))
+    assert counts == Counter(told[key][1] for key in expected)
+    around = division or CODES[0]
+    below = Counter[str]()
+    for key in expected:
+        codes = told[key][2]
+        if any(divisions.covers(code, around) for code in codes):
+            below[around] += 1
+        else:
+            below.update({child(code, around) for code in codes if divisions.covers(around, code)})
+    assert dict(finding.division_facet(words, found, around)) == below
+    pages, behind = [], None
+    while page := finding.page(words, found, behind, count):
+        pages += page
+        behind = page[-1]
+    assert [p.id for p in pages] == sorted(expected, key=lambda k: (-hits[k], -k.int))
+
+
+def touches(code, division):
+    return divisions.covers(code, division) or divisions.covers(division, code)
+
+
+def child(code, around):
+    """The outermost of what contains the code, below the division."""
+    chain = [*reversed(divisions.ancestors(code)), code]
+    return next(one for one in chain if divisions.covers(around, one) and one != around)
