@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, diags_array, eye_array, hstack
 from scipy.sparse.csgraph import connected_components
@@ -111,6 +112,7 @@ def _parts(board: placing.Board) -> tuple[list[IntArray], IntArray]:
     of large parts.
     """
     edges = np.flatnonzero(board.movable[board.need] & (board.limit[board.line] <= UNITS_MAX))
+    missing = _missing(board)
     found = []
     large = np.ones(len(edges), dtype=np.bool_)
     for part in small_parts(
@@ -118,9 +120,9 @@ def _parts(board: placing.Board) -> tuple[list[IntArray], IntArray]:
     ):
         own = edges[part]
         large[part] = False
-        missing = _missing(board, own)
-        if missing > placing.LEAST_GAIN:
-            found.append((-missing, int(own[0]), own))
+        at_stake = float(missing[np.unique(board.need[own])].sum())
+        if at_stake > placing.LEAST_GAIN:
+            found.append((-at_stake, int(own[0]), own))
     return within([part for _, _, part in sorted(found, key=lambda f: f[:2])]), edges[large]
 
 
@@ -145,14 +147,12 @@ def small_parts(
     return [part for part in parts if len(part) <= edges_max]
 
 
-def _missing(board: placing.Board, edges: IntArray) -> float:
-    """What the part's needs would have more if each stood on its best edge."""
-    missing = 0.0
-    needs = np.unique(board.need[edges])
-    for need in needs.tolist():
-        own = edges[board.need[edges] == need]
-        at = board.at[need]
-        missing += float(board.profit[own].max()) - (float(board.profit[at]) if at >= 0 else 0.0)
+def _missing(board: placing.Board) -> NDArray[np.float64]:
+    """(n,) what each need would have more if it stood on its best edge."""
+    missing = np.zeros(len(board.quantity))
+    np.maximum.at(missing, board.need, board.profit)
+    placed = board.at >= 0
+    missing[placed] -= board.profit[board.at[placed]]
     return missing
 
 

@@ -135,6 +135,16 @@ class Planner:
 
 
 @compiled
+def keep(
+    edges: IntArray, line: IntArray, wanted: IntArray, room: IntArray, parts: IntArray
+) -> None:
+    """Give these edges, in their order, what is wanted as far as the lines' room goes."""
+    for edge in edges:
+        parts[edge] = min(room[line[edge]], wanted[edge])
+        room[line[edge]] -= parts[edge]
+
+
+@compiled
 def _settle(board: Parts, now: BoolArray) -> None:
     needs = len(board.missing)
     for need in range(needs):

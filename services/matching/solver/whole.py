@@ -158,11 +158,8 @@ class _Repair:
 
     def _keep_parts(self, divisible: BoolArray) -> None:
         """As far as earlier tiers' repairs left room."""
-        room = self._room()
-        for edge in np.flatnonzero(divisible[self.instance.need] & (self.solution.quantity > 0)):
-            line = self.instance.line[edge]
-            self.parts[edge] = min(room[line], self.solution.quantity[edge])
-            room[line] -= self.parts[edge]
+        edges = np.flatnonzero(divisible[self.instance.need] & (self.solution.quantity > 0))
+        lots.keep(edges, self.instance.line, self.solution.quantity, self._room(), self.parts)
 
     def _place(self, tier: int) -> None:
         instance, board = self.instance, self.board
