@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.matching.domain import LineTerms, NeedTerms
-from services.matching.index import Asks, LineEntry, OfferIndex
+from services.matching.index import Asks, LineEntry, OfferIndex, id_words
 from services.matching.planning.snapshot import Snapshot
 from services.matching.policies import Policy
 from services.matching.ranking import features
@@ -205,6 +205,8 @@ class Comparison:
                 household_classes=[n.household_class for n in needs],
                 at=self._at,
             ),
+            # Of many lines that read alike, each need is compared with others.
+            ids=id_words([n.need_id for n in needs]),
         )
         # A fresh index numbers its rows as it was given the lines.
         need, place = np.nonzero(found.rows >= 0)
