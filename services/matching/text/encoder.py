@@ -40,16 +40,15 @@ def encode(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def encode_counted(counts_of_texts: Sequence[Counter[str]]) -> NDArray[np.float32]:
-    indptr, columns, values = [0], list[int](), list[int]()
+    places, times, indptr = list[int](), list[int](), [0]
     for found in counts_of_texts:
-        for token, times in found.items():
-            place = _place(token)
-            columns.append(abs(place) - 1)
-            values.append(times if place > 0 else -times)
-        indptr.append(len(columns))
-    counts = np.array(values, dtype=np.float32)
+        places.extend(map(_place, found))
+        times.extend(found.values())
+        indptr.append(len(places))
+    signed = np.array(places, dtype=np.int64)
+    roots = np.sign(signed) * np.sqrt(np.array(times, dtype=np.float32))
     rows = sparse.csr_array(
-        (np.sign(counts) * np.sqrt(np.abs(counts)), np.array(columns, np.int64), np.array(indptr)),
+        (roots.astype(np.float32), np.abs(signed) - 1, np.array(indptr)),
         shape=(len(counts_of_texts), DIMENSION),
     ).toarray()
     length = np.sqrt(np.add.reduce(rows * rows, axis=1, keepdims=True))

@@ -9,8 +9,9 @@ doi:10.1561/1500000019; inverse document frequency as in Lucene (never negative)
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ class Lexical:
     emphasis: NDArray[np.int64]
 
     @classmethod
-    def of(cls, documents: Sequence[Counter[str]]) -> Lexical:
+    def of(cls, documents: Iterable[Counter[str]]) -> Lexical:
         """documents   how often each has each token, as `tokens.counted` gives it"""
         columns: dict[str, int] = {}
         counts = _counts(documents, columns, grow=True)
@@ -66,7 +67,7 @@ class Lexical:
         return cls(columns, weights, by_token, greatest, emphasis)
 
     def queries(
-        self, queries: Sequence[Counter[str]]
+        self, queries: Iterable[Counter[str]]
     ) -> tuple[sparse.csr_array, NDArray[np.int64]]:
         """Emphasised counts (queries, tokens) and each query's greatest possible score; tokens that
         no document has count in neither."""
@@ -108,9 +109,10 @@ class Lexical:
 
 
 def _counts(
-    texts: Sequence[Counter[str]], columns: dict[str, int], *, grow: bool
+    texts: Iterable[Counter[str]], columns: dict[str, int], *, grow: bool
 ) -> sparse.csr_array:
-    indptr, indices, data = [0], list[int](), list[int]()
+    # Eight bytes a number: a million documents have forty million tokens.
+    indptr, indices, data = array("q", [0]), array("q"), array("q")
     for found in texts:
         for token, times in found.items():
             column = columns.setdefault(token, len(columns)) if grow else columns.get(token)
@@ -119,8 +121,8 @@ def _counts(
                 data.append(times)
         indptr.append(len(indices))
     return sparse.csr_array(
-        (np.array(data, np.int64), np.array(indices, np.int64), np.array(indptr, np.int64)),
-        shape=(len(texts), len(columns)),
+        (np.array(data), np.array(indices), np.array(indptr)),
+        shape=(len(indptr) - 1, len(columns)),
     )
 
 

@@ -7,13 +7,14 @@ Other scripts gain from the latent directions of the collection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.matching.text.encoder import ENCODER_VERSION, encode_counted
+from services.matching.text.encoder import DIMENSION, ENCODER_VERSION, encode_counted
 from services.matching.text.latent import Latent
 from services.matching.text.lexical import Lexical
 from services.matching.text.tokens import counted, is_chinese
@@ -32,6 +33,7 @@ TRAINED_SHARE = 200
 # A component of a vector in whole numbers: sums of products of these are exact in any order.
 COMPONENT_SCALE = 127
 PAIRS_AT_ONCE = 100_000
+TEXTS_AT_ONCE = 10_000
 MILLION = 1_000_000
 
 
@@ -67,12 +69,12 @@ class TextModel:
 
     @classmethod
     def of(cls, document_texts: Sequence[str], trained: WordVectors | None = None) -> TextModel:
-        counts = counted(document_texts)
-        lexical = Lexical.of(counts)
+        vectors = np.zeros((len(document_texts), DIMENSION), dtype=np.int8)
+        lexical = Lexical.of(_read(document_texts, vectors))
         return cls(
             lexical,
             Latent.of(lexical.without_chinese()),
-            _whole(encode_counted(counts)),
+            vectors,
             None if trained is None else (trained, _whole(trained.encode(document_texts))),
         )
 
@@ -87,12 +89,11 @@ class TextModel:
         query_rows     (e,) rows of query_texts
         document_rows  (e,) rows of the collection
         """
-        found = counted(query_texts)
-        counts, greatest = self.lexical.queries(found)
+        vectors = np.zeros((len(query_texts), DIMENSION), dtype=np.int8)
+        counts, greatest = self.lexical.queries(_read(query_texts, vectors))
         scores = self.lexical.pair_scores(counts, query_rows, document_rows)
         lexical = _shares(scores, greatest[query_rows])
         latent = self.latent.pair_scores(self.latent.queries(counts), query_rows, document_rows)
-        vectors = _whole(encode_counted(found))
         dense = _pair_cosines(vectors, self.vectors, query_rows, document_rows)
         trained = np.zeros_like(dense)
         if self.trained is not None:
@@ -126,6 +127,17 @@ class TextModel:
         trained_share = 0 if self.trained is None else TRAINED_SHARE
         mixed = lexical * 1000 + latent * LATENT_SHARE + trained * trained_share
         return np.where(only_words, lexical, mixed // (1000 + LATENT_SHARE + trained_share))
+
+
+def _read(texts: Sequence[str], vectors: NDArray[np.int8]) -> Iterator[Counter[str]]:
+    """Yield how often each text has each token, and fill in its row of vectors.
+
+    In parts: a million texts' tokens at once would take gigabytes.
+    """
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        counts = counted(texts[start : start + TEXTS_AT_ONCE])
+        vectors[start : start + TEXTS_AT_ONCE] = _whole(encode_counted(counts))
+        yield from counts
 
 
 def _only_words(query_texts: Sequence[str]) -> NDArray[np.bool_]:
