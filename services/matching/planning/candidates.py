@@ -23,6 +23,7 @@ from services.matching.ranking import features
 from services.matching.ranking.memory import memory, whole_vectors
 from services.matching.ranking.scorecard import Scorecard
 from services.matching.text import encoder
+from services.matching.text.configured import configured
 from services.matching.text.likeness import TextModel
 from services.matching.text.tokens import tokens
 
@@ -158,7 +159,7 @@ class Comparison:
 
     @cached_property
     def _texts(self) -> TextModel:
-        return TextModel.of([text_of(line) for line in self._lines])
+        return TextModel.of([text_of(line) for line in self._lines], configured())
 
     @cached_property
     def _index(self) -> OfferIndex:

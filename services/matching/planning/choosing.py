@@ -32,7 +32,7 @@ from services.matching.planning.candidates import BoolArray, Edges, IntArray
 from services.matching.planning.outcomes import reaches
 from services.matching.planning.solved import summed
 from services.matching.solver.certificate import MILLIONTHS_PER_POINT
-from services.matching.solver.instance import MILLION, Instance, Solution, Tier
+from services.matching.solver.instance import MILLION, Instance, Solution
 from shared.vocabulary.codes import Urgency
 
 # Each pass solves the class again; needs of one applicant and class are rarely more than three.
@@ -47,7 +47,7 @@ class Attempt:
 
     active   (n,) needs that take part
     rows     the instance's needs as rows of the class; edges: its edges as rows of the class's
-    certified  the tiers before smallest lots and wholeness were kept, with what is certified
+    divisible  before smallest lots and wholeness were kept: what is certified is certified of it
     """
 
     active: BoolArray
@@ -55,12 +55,19 @@ class Attempt:
     edges: IntArray
     instance: Instance
     solution: Solution
-    certified: tuple[Tier, ...]
+    divisible: Solution
 
     def quantity(self, count: int) -> IntArray:
         """(e,) over all edges of the class."""
         found = np.zeros(count, dtype=np.int64)
         found[self.edges] = self.solution.quantity
+        return found
+
+    def given(self) -> IntArray:
+        """(n,) what each need of the class gets."""
+        of_rows = summed(self.instance.need, self.solution.quantity, len(self.rows))
+        found = np.zeros(len(self.active), dtype=np.int64)
+        found[self.rows] = of_rows
         return found
 
     @property

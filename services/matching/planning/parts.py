@@ -13,17 +13,20 @@ from uuid import UUID
 
 from services.matching.planning.results import Outcome, Part, Proposal
 from services.matching.planning.snapshot import Snapshot
-from services.matching.text import encoder
+from services.matching.text.configured import likeness_version
 
 # Raised when the same snapshot may come out differently: what was solved before is solved again.
 PLAN_VERSION = 1
-MADE_BY = f"{PLAN_VERSION} {encoder.ENCODER_VERSION}"
+
+
+def made_by() -> str:
+    return f"{PLAN_VERSION} {likeness_version()}"
 
 
 def pack_part(part: Part) -> tuple[bytes, str]:
     """The part as compressed JSON, and the SHA-256 of that JSON."""
     plain = {
-        "made_by": MADE_BY,
+        "made_by": made_by(),
         "item_class": part.item_class,
         "proposals": [
             [
@@ -61,7 +64,7 @@ def unpack_parts(stored: Iterable[tuple[bytes, str]], snapshot: Snapshot) -> dic
         if hashlib.sha256(body).hexdigest() != sha256:
             continue
         plain = json.loads(body)
-        if plain["made_by"] != MADE_BY:
+        if plain["made_by"] != made_by():
             continue
         parts[plain["item_class"]] = Part(
             item_class=plain["item_class"],

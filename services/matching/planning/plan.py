@@ -7,14 +7,21 @@ after a crash or by an auditor, with any number of threads, gives the same bytes
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from services.matching.domain import NeedTerms, aided_since
 from services.matching.planning import explaining, outcomes, placement
-from services.matching.planning.candidates import BoolArray, Comparison, Edges, IntArray
+from services.matching.planning.balance import Balance, levels_within
+from services.matching.planning.candidates import (
+    PERMILLE,
+    BoolArray,
+    Comparison,
+    Edges,
+    IntArray,
+)
 from services.matching.planning.choosing import Attempt, best_choice, rivals
 from services.matching.planning.overview import totals_of
 from services.matching.planning.results import Json, Outcome, Part, Plan, Proposal
@@ -29,7 +36,7 @@ from services.matching.solver.whole import make_whole
 # Prices are kept in these parts of a point (thousandth of a need) per base unit, so that they
 # mean the same whatever the scale of the instance they come from.
 PRICE_SCALE = 10**12
-SOLVED_PERMILLE = 950
+COMPARED_PERMILLE, SOLVED_PERMILLE = 600, 950
 
 
 def plan(
@@ -47,25 +54,101 @@ def plan(
     """
     snapshot = snapshot.sorted()
     taking_part, excluded = in_period(snapshot)
-    by_class: defaultdict[str, list[NeedTerms]] = defaultdict(list)
-    for need in taking_part:
-        by_class[need.item_class].append(need)
-    comparison = Comparison(snapshot)
-    parts: list[Part] = []
-    done = 0
+    work = _Work(snapshot, taking_part, dict(kept_parts or {}), stop, progress)
     progress(0, "comparing")
-    for item_class, needs in sorted(by_class.items()):
-        part = (kept_parts or {}).get(item_class)
-        if part is None:
-            if stop():
-                raise Stopped
-            part = solve_class(item_class, needs, snapshot, comparison, stop)
+    work.compare()
+    parts = []
+    for part, is_new in work.solve():
+        if is_new:
             on_part(part)
         parts.append(part)
-        done += len(needs)
-        progress(SOLVED_PERMILLE * done // len(taking_part), "solving")
     progress(SOLVED_PERMILLE, "explaining")
     return merged(snapshot, parts, excluded)
+
+
+class _Work:
+    """The classes of a round: first each by welfare alone, then one after the other with
+    fairness, which looks at all of them."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        needs: Sequence[NeedTerms],
+        parts: dict[str, Part],
+        stop: Callable[[], bool],
+        progress: Callable[[int, str], None],
+    ) -> None:
+        self._snapshot, self._needs, self._parts = snapshot, needs, parts
+        self._stop, self._progress = stop, progress
+        rows: defaultdict[str, list[int]] = defaultdict(list)
+        for row, need in enumerate(needs):
+            rows[need.item_class].append(row)
+        self._rows = {code: np.array(of, dtype=np.int64) for code, of in sorted(rows.items())}
+        self._comparison = Comparison(snapshot)
+        self._plain: dict[str, tuple[Class, Attempt]] = {}
+        self._given = np.zeros(len(needs), dtype=np.int64)
+        self._new: set[str] = set()
+
+    def compare(self) -> None:
+        """Solve by welfare alone what is not kept."""
+        place = {need.need_id: row for row, need in enumerate(self._needs)}
+        done = 0
+        for code, rows in self._rows.items():
+            part = self._parts.get(code)
+            if part is not None:
+                for p in part.proposals:
+                    self._given[place[p.need.need_id]] += p.quantity
+            elif self._snapshot.kind == "placement":
+                self._parts[code] = self._placed(code)
+            else:
+                self._plain[code] = self._alone(code)
+                self._given[rows] = self._plain[code][1].given()
+            done += len(rows)
+            self._progress(COMPARED_PERMILLE * done // len(self._needs), "comparing")
+
+    def solve(self) -> Iterator[tuple[Part, bool]]:
+        """Each class's part, and whether it is new."""
+        terms = fairness_of(self._snapshot.policy)
+        tiers: dict[str, int] = {u: place for place, u in enumerate(self._snapshot.policy.tiers)}
+        tier = np.array([tiers[n.urgency] for n in self._needs], dtype=np.int64)
+        balance = None if terms.is_neutral else Balance(terms, self._needs, tier, self._given)
+        done = 0
+        for code, rows in self._rows.items():
+            self._look_up()
+            if code in self._plain:
+                of_class, plain = self._plain.pop(code)
+                chosen = plain
+                if balance is not None:
+                    chosen = fair(of_class, plain, balance, rows, self._stop)
+                    balance.update(rows, chosen.given())
+                yield part_of(of_class, of_class.solved(chosen, plain), chosen, plain), True
+            else:
+                yield self._parts[code], code in self._new
+            done += len(rows)
+            span = SOLVED_PERMILLE - COMPARED_PERMILLE
+            self._progress(COMPARED_PERMILLE + span * done // len(self._needs), "solving")
+
+    def _alone(self, code: str) -> tuple[Class, Attempt]:
+        self._look_up()
+        of_class = self._prepared(code)
+        return of_class, best_choice(
+            of_class.edges,
+            of_class.asking,
+            lambda active: attempt(of_class, active, False, self._stop),
+        )
+
+    def _placed(self, code: str) -> Part:
+        self._look_up()
+        self._new.add(code)
+        return place_class(self._prepared(code), self._snapshot, self._comparison)
+
+    def _prepared(self, code: str) -> Class:
+        needs = [self._needs[row] for row in self._rows[code].tolist()]
+        return prepared(needs, self._snapshot, self._comparison)
+
+    def _look_up(self) -> None:
+        if self._stop():
+            raise Stopped
 
 
 def in_period(snapshot: Snapshot) -> tuple[list[NeedTerms], list[NeedTerms]]:
@@ -105,19 +188,35 @@ def merged(snapshot: Snapshot, parts: Sequence[Part], excluded: Sequence[NeedTer
 class Class:
     """One item class, compared, not yet solved; tier, whole (n,) and limit (m,) beside edges."""
 
+    item_class: str
     policy: Policy
     edges: Edges
     tier: IntArray
     whole: BoolArray
     start_price: IntArray
 
-    def instance(self, active: BoolArray) -> tuple[Instance, IntArray, IntArray]:
-        """The instance of the active needs, its needs and its edges as rows of the class."""
+    @property
+    def asking(self) -> list[list[int]]:
+        """Rows of the needs of applicants of whom one alone may be met."""
+        kinds = self.policy.one_aid_applicant_kinds if self.policy.one_aid_days else []
+        has_line = np.bincount(self.edges.need, minlength=len(self.edges.needs)) > 0
+        return rivals(self.edges.needs, kinds, has_line, self.tier)
+
+    def instance(
+        self, active: BoolArray, points: IntArray | None = None
+    ) -> tuple[Instance, IntArray, IntArray]:
+        """The instance of the active needs, its needs and its edges as rows of the class.
+
+        points (n,) added to what each need's edges are worth
+        """
         edges = self.edges
         rows = np.flatnonzero(active)
         chosen = np.flatnonzero(active[edges.need])
         place = np.cumsum(active) - 1
         lines = edges.lines
+        value = edges.value[chosen]
+        if points is not None:
+            value = np.clip(value + points[edges.need[chosen]], 0, PERMILLE)
         bare = Instance(
             required=np.array([edges.needs[r].remaining for r in rows.tolist()], dtype=np.int64),
             tier=self.tier[rows],
@@ -126,12 +225,12 @@ class Class:
             lot=np.array([m.lot for m in lines], dtype=np.int64),
             need=place[edges.need[chosen]],
             line=edges.line[chosen],
-            value=edges.value[chosen],
+            value=value,
         )
         return bare, rows, chosen
 
-    def solved(self, chosen: Attempt, before: IntArray) -> Solved:
-        """before   (e,) by welfare alone"""
+    def solved(self, chosen: Attempt, plain: Attempt) -> Solved:
+        """plain   by welfare alone"""
         price = rescaled(chosen.solution.price, chosen.solution.scale, chosen.instance.scale)
         return Solved(
             urgencies=self.policy.tiers,
@@ -142,44 +241,37 @@ class Class:
             whole=self.whole,
             limit=chosen.instance.limit,
             quantity=chosen.quantity(len(self.edges)),
-            before=before,
+            before=plain.quantity(len(self.edges)),
             price=price,
             kept_back=np.zeros(len(self.edges.needs), dtype=bool),
         )
 
 
-def solve_class(
-    item_class: str,
-    needs: Sequence[NeedTerms],
-    snapshot: Snapshot,
-    comparison: Comparison,
-    stop: Callable[[], bool],
-) -> Part:
-    """needs   of the class, sorted by id"""
-    policy = snapshot.policy
-    of_class = prepared(needs, snapshot, comparison)
-    edges = of_class.edges
-    kinds = policy.one_aid_applicant_kinds if policy.one_aid_days else []
-    has_line = np.bincount(edges.need, minlength=len(needs)) > 0
-    asking = rivals(needs, kinds, has_line, of_class.tier)
-    if snapshot.kind == "placement":
-        return place_class(item_class, of_class, snapshot, comparison, asking)
-    chosen = best_choice(edges, asking, lambda active: attempt(of_class, active, True, stop))
-    fair = bool(chosen.instance.groups)
-    plain = attempt(of_class, chosen.active, False, stop) if fair else chosen
-    solved = of_class.solved(chosen, plain.quantity(len(edges)))
-    return part_of(item_class, solved, chosen, plain.solution.objective)
-
-
-def place_class(
-    item_class: str,
+def fair(
     of_class: Class,
-    snapshot: Snapshot,
-    comparison: Comparison,
-    asking: Sequence[Sequence[int]],
-) -> Part:
+    plain: Attempt,
+    balance: Balance,
+    rows: IntArray,
+    stop: Callable[[], bool],
+) -> Attempt:
+    """The same needs with fairness: in the flow where the class is large, by points elsewhere.
+
+    rows   of the class's needs in the balance
+    """
+    edges = of_class.edges
+    terms = fairness_of(of_class.policy)
+    within = levels_within(terms, edges.needs)
+    across = [level for level in terms.levels if level not in within]
+    mean = int(edges.value.mean()) if len(edges) else 0
+    points = balance.points(rows, across, mean)
+    if not within and not points.any():
+        return plain
+    return attempt(of_class, plain.active, True, stop, points)
+
+
+def place_class(of_class: Class, snapshot: Snapshot, comparison: Comparison) -> Part:
     policy, edges = snapshot.policy, of_class.edges
-    earlier = [n for n in snapshot.earlier if n.item_class == item_class]
+    earlier = [n for n in snapshot.earlier if n.item_class == of_class.item_class]
     past = prepared(earlier, snapshot, comparison) if earlier else None
     kept = placement.reserves(
         None if past is None else past.instance(np.ones(len(earlier), dtype=bool))[0],
@@ -192,17 +284,17 @@ def place_class(
     def placed(active: BoolArray) -> Attempt:
         instance, rows, chosen = of_class.instance(active)
         solution, _ = placement.placed(instance, kept)
-        return Attempt(active, rows, chosen, instance, solution, solution.tiers)
+        return Attempt(active, rows, chosen, instance, solution, solution)
 
-    chosen = best_choice(edges, asking, placed)
+    chosen = best_choice(edges, of_class.asking, placed)
     _, found = placement.placed(chosen.instance, kept)
     later, urgent = placement.kept_waiting(edges, chosen.rows, found)
     solved = replace(
-        of_class.solved(chosen, chosen.quantity(len(edges))),
+        of_class.solved(chosen, chosen),
         kept_back=later | urgent,
         placed=True,
     )
-    part = part_of(item_class, solved, chosen, chosen.solution.objective)
+    part = part_of(of_class, solved, chosen, chosen)
     unreserved = placement.without_reserves(chosen.instance, kept)
     strictness = {
         "kept_for_later": int(later.sum()),
@@ -218,6 +310,7 @@ def prepared(needs: Sequence[NeedTerms], snapshot: Snapshot, comparison: Compari
     edges = comparison.edges(needs[0].item_class, needs)
     tiers: dict[str, int] = {urgency: place for place, urgency in enumerate(policy.tiers)}
     return Class(
+        item_class=needs[0].item_class,
         policy=policy,
         edges=edges,
         tier=np.array([tiers[n.urgency] for n in needs], dtype=np.int64),
@@ -234,10 +327,14 @@ def is_whole(policy: Policy, need: NeedTerms) -> bool:
 
 
 def attempt(
-    of_class: Class, active: BoolArray, with_fairness: bool, stop: Callable[[], bool]
+    of_class: Class,
+    active: BoolArray,
+    with_fairness: bool,
+    stop: Callable[[], bool],
+    points: IntArray | None = None,
 ) -> Attempt:
     policy, edges = of_class.policy, of_class.edges
-    bare, rows, chosen = of_class.instance(active)
+    bare, rows, chosen = of_class.instance(active, points)
     instance = with_terms(
         policy, bare, [edges.needs[r] for r in rows.tolist()], edges, with_fairness
     )
@@ -250,7 +347,7 @@ def attempt(
         stop=stop,
     )
     kept = make_whole(instance, solution, stop)
-    return Attempt(active, rows, chosen, instance, kept, solution.tiers)
+    return Attempt(active, rows, chosen, instance, kept, solution)
 
 
 def with_terms(
@@ -262,36 +359,43 @@ def with_terms(
     stepped = Instance(**{**_fields(bare), "line_steps": steps})
     if not with_fairness:
         return stepped
-    plain = policy.fairness.model_dump()
-    terms = fairness.FairnessTerms(**{**plain, "levels": tuple(plain["levels"])})
+    terms = fairness_of(policy)
+    terms = replace(terms, levels=levels_within(terms, needs))
     groups = fairness.groups_of(terms, [n.division_code for n in needs], stepped)
     return Instance(**{**_fields(stepped), "groups": groups})
+
+
+def fairness_of(policy: Policy) -> fairness.FairnessTerms:
+    plain = policy.fairness.model_dump()
+    return fairness.FairnessTerms(**{**plain, "levels": tuple(plain["levels"])})
 
 
 def _fields(instance: Instance) -> Json:
     return {name: getattr(instance, name) for name in Instance.__dataclass_fields__}
 
 
-def part_of(item_class: str, solved: Solved, chosen: Attempt, welfare_plain: int) -> Part:
-    """welfare_plain   the objective by welfare alone, without fairness"""
+def part_of(of_class: Class, solved: Solved, chosen: Attempt, plain: Attempt) -> Part:
+    """plain   by welfare alone, without fairness"""
     edges = solved.edges
+    # What is worth what, without the points of fairness.
+    worth, _, _ = of_class.instance(chosen.active)
     solution = chosen.solution
     after, before = solved.given(solved.quantity), solved.given(solved.before)
     prices = rescaled(solution.price, solution.scale, PRICE_SCALE)
     return Part(
-        item_class=item_class,
+        item_class=of_class.item_class,
         proposals=tuple(explaining.proposals(solved)),
         outcomes=tuple(outcomes.outcomes(solved)),
         totals={
             "tiers": [
                 {**vars(tier), "served": repaired.served}
-                for tier, repaired in zip(chosen.certified, solution.tiers, strict=True)
+                for tier, repaired in zip(chosen.divisible.tiers, solution.tiers, strict=True)
             ],
             "method": solution.method,
             "edges": len(edges),
-            "objective": objective(chosen.instance, solution.quantity),
-            "objective_without_lots": solution.relaxed_objective,
-            "objective_without_fairness": welfare_plain,
+            "objective": objective(worth, solution.quantity),
+            "objective_without_lots": objective(worth, chosen.divisible.quantity),
+            "objective_without_fairness": objective(worth, plain.solution.quantity),
             "lot_repairs": solution.repairs,
             "candidates_cut": int(edges.cut.sum()),
             "kept_back": int(solved.kept_back.sum()),
