@@ -19,7 +19,8 @@ import numpy as np
 from services.matching.domain import LineTerms, NeedTerms
 from services.matching.planning import Snapshot, pack, unpack
 from services.matching.planning.candidates import Comparison
-from services.matching.planning.plan import attempt, in_period, plan, prepared
+from services.matching.planning.classes import attempt, prepared
+from services.matching.planning.plan import in_period, plan
 from services.matching.policies import policies
 from shared.vocabulary import divisions, item_classes
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.matching.planning import plan
 from services.matching.planning.candidates import Comparison
 from services.matching.planning.choosing import best_choice, rivals
-from services.matching.planning.plan import attempt, prepared
+from services.matching.planning.classes import attempt, prepared
 from services.matching.policies import policies
 from tests.matching.test_planning import a_line, a_need, a_snapshot, pairs
 

@@ -4,6 +4,7 @@ snapshot    what a round is computed from, and its bytes
 candidates  the lines a need is compared with, and what each pair is worth
 choosing    one aid of a kind per applicant
 balance     fairness between divisions across item classes
+classes     an item class as an instance, solved
 plan        the assignment, item class by item class
 placement   the same between rounds, at prices that keep stock back
 solved      an item class with its solution

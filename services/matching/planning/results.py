@@ -87,7 +87,7 @@ class Plan:
     """proposals sorted by need and line, outcomes by need.
 
     totals   as `contract.OverviewRead`, without sentences
-    prices   line id -> what a unit is worth at the margin, where not 0, in `plan.PRICE_SCALE`
+    prices   line id -> what a unit is worth at the margin, where not 0, in `classes.PRICE_SCALE`
              parts of a point: start prices of the next round
     """
 
