@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -14,16 +15,22 @@ from services.matching import trainer
 from services.matching.app import Settings, create_app
 from services.matching.contract import rankings as contract
 from services.matching.domain import TookPart
-from services.matching.domain.rankings import RankingNotThere
+from services.matching.domain.rankings import (
+    RankingNotThere,
+    RankingState,
+    check_activator,
+    move_ranking,
+)
 from services.matching.operations import rankings as operations
 from services.matching.queries.rankings import acceptance_facts, active_scorecard
 from services.matching.ranking.memory import AcceptanceFacts
 from services.matching.ranking.scorecard import reasoned
-from services.matching.tables import Ranking
+from services.matching.tables import Proposal, Ranking
 from shared.callers import Caller
 from shared.db import now
 from shared.vocabulary.divisions import ROOT
 from tests.matching.decided import DAY, decide, plain
+from tests.matching.frozen import computed, fill, many, sessions_of, somebody
 from tests.needs.builders import CITY, once
 
 NOBODY = "http://127.0.0.1:9"
@@ -300,9 +307,23 @@ async def test_the_database_refuses_a_second_in_force_and_the_proposer_s_own(app
                 await session.execute(insert(Ranking), [plain(Ranking, name="learned-9", **wrong)])
 
 
-async def test_rules_without_a_database():
-    from services.matching.domain.rankings import RankingState, check_activator, move_ranking
+async def test_the_next_round_counts_with_the_ranking_in_force(database):
+    async with sessions_of(database("matching")) as sessions:
+        await fill(sessions, *many(40, 20, classes=2))
+        await a_proposed(SimpleNamespace(state=SimpleNamespace(sessions=sessions)))
+        async with sessions.begin() as session:
+            await operations.activate(session, somebody(division=ROOT), "learned-1", "so", now())
+        assert (await computed(sessions)).ranking == "learned-1"
+        async with sessions() as session:
+            proposals = list(await session.scalars(select(Proposal)))
+    assert len(proposals) > 10
+    assert {proposal.ranking for proposal in proposals} == {"learned-1"}
+    ranks = [proposal.explanation["rank"] for proposal in proposals]
+    assert min(ranks) == 1 < max(ranks), "learning weighs decisions by their place in the list"
+    assert all(p.explanation["rank"] <= p.explanation["compared"] for p in proposals)
 
+
+async def test_rules_without_a_database():
     with pytest.raises(TookPart):
         check_activator("a", "a")
     with pytest.raises(RankingNotThere):
