@@ -46,7 +46,6 @@ from services.matching.contract.events import (
 from services.matching.contract.matches import (
     MatchReason,
     MatchTerm,
-    ReasonRead,
     ScoredNeed,
     ScoredNeeds,
     ScoredOffer,
@@ -156,7 +155,6 @@ __all__ = [
     "RankingProposed",
     "RankingRead",
     "RankingState",
-    "ReasonRead",
     "Return",
     "RoundApproved",
     "RoundCancellation",

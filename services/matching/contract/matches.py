@@ -10,17 +10,6 @@ from shared.bodies import ReadBody
 from shared.paging import Page
 
 
-class ReasonRead(ReadBody):
-    """How one feature counted in a proposal of the first rounds. Values in thousandths."""
-
-    feature: str
-    value_permille: int
-    weight: int
-    points: int
-    text_zh: str
-    text_en: str
-
-
 class MatchReason(ReadBody):
     """How one feature counted towards the fit; the points of all sum to the fit."""
 
