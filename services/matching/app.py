@@ -1,6 +1,7 @@
 """Settings and wiring of the matching service."""
 
 import logging
+from pathlib import Path
 
 from fastapi import FastAPI
 from pydantic_settings import SettingsConfigDict
@@ -17,6 +18,7 @@ from services.matching.routes.rankings import router as rankings_router
 from services.matching.routes.results import router as results_router
 from services.matching.routes.rounds import router as rounds_router
 from services.matching.routes.search import router as search_router
+from services.matching.text.configured import configure
 from services.matching.trainer import train_rankings
 from services.matching.worker import Drive, compute_rounds
 from shared.client import Client
@@ -42,12 +44,15 @@ class Settings(ServiceSettings):
     due_every_s: float = 1.0
     # The file of the live index, which spares encoding every text at a start.
     index_save_every_s: float = 600.0
+    # A file of trained word vectors (word2vec's text format); without it the default encoder alone.
+    encoder_path: Path | None = None
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     # A policy that is not whole must stop the start, not the first round.
     policies()
+    configure(settings.encoder_path)
     needs, donors, audit = (
         Client(url, settings.service_token_file)
         for url in (settings.needs_url, settings.donors_url, settings.audit_url)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from uuid import UUID
 
 from services.matching.planning import Plan, Snapshot, SnapshotDamaged, plan, wording
 from services.matching.planning.snapshot import thaw
+from services.matching.text.configured import configure
 
 SAME, DIFFERENT, DAMAGED = 0, 1, 2
 Say = Callable[[str], None]
@@ -87,8 +89,15 @@ def main() -> int:
     )
     parser.add_argument("--snapshot", type=Path, required=True, help="the frozen JSON")
     parser.add_argument("--round", type=Path, required=True, help="the round, as JSON")
+    parser.add_argument(
+        "--encoder",
+        type=Path,
+        default=os.environ.get("MATCHING_ENCODER_PATH"),
+        help="the word vectors the round was computed with, if it was",
+    )
     parser.add_argument("--need", type=UUID, help="explain this need in full")
     arguments = parser.parse_args()
+    configure(arguments.encoder)
     return recompute(
         arguments.snapshot.read_bytes(),
         json.loads(arguments.round.read_bytes()),

@@ -17,7 +17,7 @@ from services.matching.ranking import learning
 from services.matching.ranking.evaluation import Figures
 from services.matching.ranking.scorecard import Scorecard
 from services.matching.tables import Ranking
-from services.matching.text.likeness import LIKENESS_VERSION
+from services.matching.text.configured import likeness_version
 from shared.db import Sessions, now
 from shared.logs import begin_trace
 
@@ -55,7 +55,7 @@ async def train_one(sessions: Sessions) -> int:
 
 async def _train(sessions: Sessions, lesson: Lesson) -> tuple[Scorecard, Figures]:
     reached = [0]
-    title = learning.Title(lesson.name, LIKENESS_VERSION, lesson.sha256, lesson.seed)
+    title = learning.Title(lesson.name, likeness_version(), lesson.sha256, lesson.seed)
 
     def learn() -> tuple[Scorecard, Figures]:
         return learning.train(

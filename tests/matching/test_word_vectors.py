@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.matching.text.likeness import TextModel
+from services.matching.text.configured import configure, configured, likeness_version
+from services.matching.text.likeness import LIKENESS_VERSION, TextModel
 from services.matching.text.word_vectors import BadVectors, WordVectors
 
 TINY = """7 2
@@ -68,3 +69,18 @@ def test_trained_vectors_order_what_words_cannot(vectors: WordVectors):
 def test_chinese_needs_are_ordered_by_words_alone_whatever_the_encoder(vectors: WordVectors):
     lines = ["口罩", "大米 rice", "tent 口"]
     assert TextModel.of(lines, vectors).rank("口罩", 3) == TextModel.of(lines).rank("口罩", 3)
+
+
+def test_a_process_is_configured_once_and_says_with_what(tmp_path: Path):
+    path = tmp_path / "tiny.vec"
+    path.write_text(TINY, encoding="utf-8")
+    try:
+        configure(path)
+        assert configured() is not None
+        assert likeness_version() != LIKENESS_VERSION
+    finally:
+        configure(None)
+    assert configured() is None
+    assert likeness_version() == LIKENESS_VERSION
+    with pytest.raises(OSError, match="missing"):
+        configure(tmp_path / "missing.vec")
