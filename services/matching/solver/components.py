@@ -158,6 +158,9 @@ def _missing(board: placing.Board) -> NDArray[np.float64]:
 
 def _improve(board: placing.Board, edges: IntArray) -> bool:
     """Groups and line costs count at their present margins; the exact change decides."""
+    if not len(edges):
+        # A window in which nothing is hopeful: there is no programme of no variables.
+        return False
     needs, of_need = np.unique(board.need[edges], return_inverse=True)
     lines, of_line = np.unique(board.line[edges], return_inverse=True)
     count = len(edges)
