@@ -246,6 +246,7 @@ async def _known_ids(system: System, ids_max: int) -> dict[str, list[str]]:
     known = {
         "path": ["000"],
         "level": ["0"],
+        "name": ["reasoned-1", "national-1"],
         "list_name": ["causes", "categories", "units", "item_classes", "applicant_kinds"],
     }
     for name, service, sql in (
