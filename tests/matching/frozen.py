@@ -3,6 +3,7 @@
 import random
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert
@@ -140,14 +141,14 @@ async def start(sessions: Sessions, at: datetime | None = None, **body) -> UUID:
         return begun.id
 
 
-async def computed(sessions: Sessions, at: datetime | None = None, **body) -> Round:
+async def computed(sessions: Sessions, at: datetime | None = None, **body) -> Any:
     """A round, started and computed."""
     round_id = await start(sessions, at, **body)
     assert await worker.compute_one(sessions) == 1
     return await the_round(sessions, round_id)
 
 
-async def the_round(sessions: Sessions, round_id: UUID) -> Round:
+async def the_round(sessions: Sessions, round_id: UUID) -> Any:
     async with sessions() as session:
         return await session.get_one(Round, round_id)
 
