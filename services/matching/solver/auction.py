@@ -33,7 +33,6 @@ from services.matching.solver.certificate import (
     Stage,
     amounts,
     certify,
-    dot,
     extra,
     group_amounts,
     group_caps,
@@ -63,15 +62,9 @@ BIDS_AT_ONCE = 500_000
 BIDS_MOST = 100
 # Times a stage is tried, each with shorter steps or more pay, before the exact solver is asked.
 TRIES = 6
-# Times the lines that nobody wants at their price lower it.
-DROPS = 24
 GROUP_ROUNDS = 24
 # Earlier needs are paid as much as this many of the greatest weights.
 FORCED = 4
-# Lines lower their price until what they did not sell is worth less than one part of so many.
-UNSOLD_MOST = 20_000
-
-
 # start, line, value, needs of `kernels`.
 Wants: TypeAlias = tuple[Ints, Ints, Ints, IntArray]
 
@@ -163,7 +156,9 @@ class Search:
                     return found, duals, answer
                 if not groups.move(found.given):
                     break
-                start = found
+            if not len(start.quantity):
+                # A guess of prices that did not lead there is not asked again.
+                start = Start.nothing(self.instance, None)
             if self.moved:
                 bonus = 8 * bonus + top
             else:
@@ -351,17 +346,14 @@ class Market:
         raise GapNotReached("needs outbid each other for too long")
 
     def lower(self) -> None:
-        """Lines with units nobody wants at their price ask less, until it hardly matters."""
+        """Lines ask no more than its cost for what nobody wants; needs that stayed out bid again.
+
+        Needs that would rather move there are not called: they would leave the same behind them
+        elsewhere. What that costs is in the gap.
+        """
         books = (self.room, self.count, self.book)
-        for turn in range(DROPS):
-            left = kernels.unsold(*books, *self.asks)
-            worth = dot(left, self.price)
-            if worth * UNSOLD_MOST <= dot(self.asks[3], self.price):
-                return
-            if turn < DROPS // 2:
-                ask = kernels.wanted_at(*self.wants(), self.price, left)
-            else:
-                ask = np.zeros(len(self.price), dtype=np.int64)
-            kernels.ask_again(*books, self.price, *self.asks, np.where(left > 0, ask, self.price))
-            kernels.release(*self.wants(), *books, self.price, *self.asks)
+        left = kernels.unsold(*books, *self.asks)
+        if left.any():
+            ask = np.where(left > 0, 0, self.price + 1)
+            kernels.ask_again(*books, self.price, *self.asks, ask)
             self.bid(np.flatnonzero(self.needs[:, kernels.TODO]))

@@ -273,12 +273,13 @@ def release(
 ) -> None:  # fmt: skip
     """Units that lie elsewhere than their need now wants them come back to it.
 
-    A line asks its former price for what it lost.
+    A line asks for what it lost hardly less than before, so that a need to which the price left
+    nothing comes back.
     """
     best = np.empty(len(needs), dtype=np.int64)
     for i in range(len(needs)):
         best[i] = _best(start, line, value, needs, price, i)
-    ask = price.copy()
+    ask = price - 1
     for j in range(len(available)):
         first, lost, taken = room[j], 0, 0
         for k in range(first, first + count[j]):
@@ -328,32 +329,20 @@ def unsold(
     left = np.zeros(len(count), dtype=np.int64)
     for j in range(len(count)):
         first = room[j]
-        if count[j] == 0 or book[first, 1] != NOBODY:
+        asked = CLOSED
+        for k in range(first, first + count[j]):
+            if book[k, 1] == NOBODY:
+                asked = min(asked, book[k, 0])
+        if asked == CLOSED:
             continue
         taken = _taken(book, first, count[j])
         before = 0
         for s in range(steps[j], steps[j + 1]):
             ends = min(before + width[s], available[j])
-            if ends > taken and cost[s] < book[first, 0]:
+            if ends > taken and cost[s] < asked:
                 left[j] += ends - max(before, taken)
             before = max(before, ends)
     return left
-
-
-@compiled
-def wanted_at(
-    start: Ints, line: Ints, value: Ints, needs: IntArray, price: Ints, left: Ints
-) -> IntArray:
-    """(m,) the price at which a first need beside the present holders would move to the line."""
-    wanted = np.zeros(len(price), dtype=np.int64)
-    for i in range(len(needs)):
-        best = _best(start, line, value, needs, price, i)
-        for e in range(start[i], start[i + 1]):
-            j = line[e]
-            worth = value[e] * needs[i, UNIT] + needs[i, PAID] - best
-            if left[j] > 0 and worth < price[j]:
-                wanted[j] = max(wanted[j], worth - needs[i, STEP] - 1)
-    return wanted
 
 
 @compiled
@@ -373,9 +362,9 @@ def ask_again(
     room: Ints, count: Ints, book: IntArray, price: Ints,
     steps: Ints, width: Ints, cost: Ints, available: Ints, ask: Ints,
 ) -> None:  # fmt: skip
-    """Lines whose ask (m,) is below their price ask that for what they have left."""
+    """Lines whose ask (m,) is not above their price ask that for what they have left."""
     for j in range(len(count)):
-        if ask[j] >= price[j]:
+        if ask[j] > price[j]:
             continue
         ask_line(room, count, book, price, j, steps, width, cost, available, ask)
 
