@@ -41,7 +41,7 @@ _DRIVER_LOCK = "matching driver"
 
 async def compute_rounds(app: FastAPI) -> None:
     """Compute what is to be computed, for ever."""
-    # The first encoding imports scikit-learn, which takes seconds: before the first who waits.
+    # The first encoding reads the lists of words: before the first who waits.
     await asyncio.to_thread(encoder.encode, ["."])
     await _repeat(lambda: compute_one(app.state.sessions))
 
