@@ -15,7 +15,8 @@ def compiled(function: Kernel) -> Kernel:
 
     No fast-math and no parallel loops: the same integers on every machine and any thread count.
     Numba keeps the code beside the module, or in the user's cache when that is read-only; with
-    neither it compiles in every process.
+    neither it compiles in every process. It looks at a function's own file only: whoever edits a
+    kernel that others call touches their files too, or deletes `__pycache__`.
     """
     try:
         return cast("Kernel", numba.njit(nogil=True, cache=True)(function))

@@ -141,7 +141,7 @@ def _ask(
 
 
 @compiled
-def _best(start: Ints, line: Ints, value: Ints, needs: IntArray, price: Ints, i: int) -> int:
+def best_profit(start: Ints, line: Ints, value: Ints, needs: IntArray, price: Ints, i: int) -> int:
     """The best profit any line leaves need i, and nothing at least."""
     lines, values = line[start[i] : start[i + 1]], value[start[i] : start[i + 1]]
     unit, paid = needs[i, UNIT], needs[i, PAID]
@@ -278,7 +278,7 @@ def release(
     """
     best = np.empty(len(needs), dtype=np.int64)
     for i in range(len(needs)):
-        best[i] = _best(start, line, value, needs, price, i)
+        best[i] = best_profit(start, line, value, needs, price, i)
     ask = price - 1
     for j in range(len(available)):
         first, lost, taken = room[j], 0, 0
@@ -376,56 +376,3 @@ def held(room: Ints, count: Ints, book: IntArray, quantity: Ints) -> None:
         for k in range(room[j], room[j] + count[j]):
             if book[k, 1] != NOBODY:
                 quantity[book[k, 1] & EDGE_MASK] += book[k, 2]
-
-
-@compiled
-def asked_worth(
-    start: Ints, line: Ints, value: Ints, needs: IntArray, price: Ints, required: Ints
-) -> tuple[int, int, int]:
-    """The needs' part of `certificate`'s bound: limbs of the sum of required x best profit."""
-    high, middle, low = 0, 0, 0
-    for i in range(len(needs)):
-        best = _best(start, line, value, needs, price, i)
-        high, middle, low = with_product(high, middle, low, best, required[i])
-    return high, middle, low
-
-
-@compiled
-def held_worth(
-    room: Ints, count: Ints, book: IntArray, value: Ints, needs: IntArray
-) -> tuple[int, int, int]:
-    """Limbs of the welfare of what the books hold."""
-    high, middle, low = 0, 0, 0
-    for j in range(len(count)):
-        for k in range(room[j], room[j] + count[j]):
-            whose = book[k, 1]
-            if whose != NOBODY:
-                weight = value[whose & EDGE_MASK] * needs[whose >> EDGE_BITS, UNIT]
-                high, middle, low = with_product(high, middle, low, weight, book[k, 2])
-    return high, middle, low
-
-
-@compiled
-def forget(
-    rows: Ints, start: Ints, line: Ints, room: Ints, count: Ints, book: IntArray, price: Ints,
-    steps: Ints, width: Ints, cost: Ints, available: Ints,
-) -> None:  # fmt: skip
-    """What the needs of `rows` hold is the lines' again, at the price it stands at."""
-    ask = price.copy()
-    for i in rows:
-        for e in range(start[i], start[i + 1]):
-            j = line[e]
-            lost = False
-            for k in range(room[j], room[j] + count[j]):
-                if book[k, 1] != NOBODY and book[k, 1] >> EDGE_BITS == i:
-                    book[k, 1] = NOBODY
-                    lost = True
-            if lost:
-                ask_line(room, count, book, price, j, steps, width, cost, available, ask)
-
-
-@compiled
-def move_books(room: Ints, count: Ints, book: IntArray, new_room: Ints, new_book: IntArray) -> None:
-    for j in range(len(count)):
-        for k in range(count[j]):
-            new_book[new_room[j] + k] = book[room[j] + k]

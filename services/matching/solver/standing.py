@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.matching.solver import auction, kernels
+from services.matching.solver import auction, changes, kernels
 from services.matching.solver.auction import Market, Start
 from services.matching.solver.certificate import (
     MILLIONTHS_PER_POINT,
@@ -157,7 +157,7 @@ class Standing:
         market = self.market
         self._required.rows[rows] = 0
         self._needs.rows[rows, kernels.TODO] = 0
-        kernels.forget(rows, market.start, market.line, *self._books(), market.price, *market.asks)
+        changes.forget(rows, market.start, market.line, *self._books(), market.price, *market.asks)
         market.lower()
         return self._settled(None)
 
@@ -198,7 +198,7 @@ class Standing:
         ones = np.ones(len(count), dtype=np.int64)
         larger = auction.room_for(self.available, self._edges * 2, ones)
         moved = np.zeros((int(larger[-1]), 3), dtype=np.int64)
-        kernels.move_books(room, count, book, larger, moved)
+        changes.move_books(room, count, book, larger, moved)
         self.market.room, self.market.book = larger, moved
 
     def _quantity(self) -> IntArray:
@@ -224,11 +224,11 @@ class Standing:
         market = self.market
         if worth is None:
             worth = from_limbs(
-                kernels.held_worth(*self._books(), self._value.rows, self._needs.rows)
+                changes.held_worth(*self._books(), self._value.rows, self._needs.rows)
             )
         self._worth = worth
         amount = self._amount()
-        asked = kernels.asked_worth(*market.wants(), market.price, self._required.rows)
+        asked = changes.asked_worth(*market.wants(), market.price, self._required.rows)
         best = dot(market.price, self.available) + from_limbs(asked) - self.bonus * amount
         return replace(
             self.tier,
