@@ -17,9 +17,9 @@ $(shell $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.ready-*)
 
 help:
 	@echo 'make run           set up, start, load the example, do the main job; Ctrl-C stops (ONCE=1: stops by itself)'
-	@echo 'make test          every test, on real PostgreSQL (ARGS="-k feed": some)'
+	@echo 'make test          every test, on real PostgreSQL (ARGS="-k feed": some; ARGS="-n 0": in one process)'
 	@echo 'make lint          style, types, borders, locks'
-	@echo 'make bench         measure what the tests do not'
+	@echo 'make bench         measure what the tests do not (ONLY="solver round": some of it)'
 	@echo 'make bench-quality   measure how well needs and offers are ranked, on ../shared/data/matching-*'
 	@echo 'make load FROM=…   read needs and offers from a folder into the running platform'
 	@echo 'make emergency     play officers and coordinator for what was loaded, by the emergency policy'
@@ -56,7 +56,7 @@ run: $(STAMP)
 	@exec $(BIN)/python -m deploy.up $(if $(ONCE),--once)
 
 test: $(STAMP)
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check -q .
@@ -66,7 +66,7 @@ lint: $(STAMP)
 	@$(BIN)/python -m deploy.locks
 
 bench: $(STAMP)
-	@exec $(BIN)/python -m tests.bench
+	@exec $(BIN)/python -m tests.benchmarks $(ONLY)
 
 bench-quality: $(STAMP)
 	@$(BIN)/python -m tests.benchmarks.quality

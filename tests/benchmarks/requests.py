@@ -1,4 +1,4 @@
-"""`make bench`: what a request costs, as a multiple of the cheapest request in the same run.
+"""What a request costs, as a multiple of the cheapest request in the same run.
 
 Against the running platform with whatever it holds, or one started for the purpose. Numbers of two
 machines do not compare; ratios of two commits on one machine do.
