@@ -26,7 +26,10 @@ class LogStarted(Event):
 
 
 class TrailRead(Event):
-    """Somebody read the trail; the fields say by what it was filtered."""
+    """Somebody read the trail; the fields say by what it was filtered.
+
+    A word that the log does not have is told as `(not in the log)`: it may be anything.
+    """
 
     type: ClassVar[str] = "audit.trail_read"
     allocation_id: UUID | None = None

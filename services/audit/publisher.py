@@ -42,6 +42,7 @@ _PUBLISH = text(
 )
 _PUBLISHED = text("SELECT root FROM checkpoint WHERE size = :size")
 _ANY_PUBLISHED = text("SELECT EXISTS (SELECT FROM checkpoint)")
+_SIZE_PUBLISHED = text("SELECT max(size) FROM checkpoint")
 
 
 class Publisher:
@@ -180,6 +181,13 @@ class Publisher:
                 "missing. Restore the newest backup; never let a shorter log grow again."
             )
         else:
+            # What is signed is on disk before it is published, so the copy is never behind.
+            published = await session.scalar(_SIZE_PUBLISHED)
+            if published is not None and published > last.size:
+                raise LogRefused(
+                    f"A checkpoint of size {published} is published; AUDIT_STATE_DIR, from a backup,"
+                    f" ends at {last.size}. Restore its newest state."
+                )
             last_frontier = await hashes.frontier_at(session, last.size)
             if last_frontier.root != last.root:
                 raise LogRefused(

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -166,6 +166,27 @@ class TrailFilter:
     division: str | None = None
     since: datetime | None = None
     before: datetime | None = None
+
+
+_WORDS = text(
+    "SELECT EXISTS (SELECT FROM entry WHERE actor = :officer) AS officer,"
+    " EXISTS (SELECT FROM entry WHERE type = :event_type) AS event_type"
+)
+NOT_IN_THE_LOG = "(not in the log)"
+
+
+async def told(session: AsyncSession, wanted: TrailFilter) -> TrailFilter:
+    """The filter as it may be told in public: of its words only those that the log has already."""
+    has = (
+        await session.execute(_WORDS, {"officer": wanted.officer, "event_type": wanted.event_type})
+    ).one()
+    return replace(
+        wanted,
+        officer=wanted.officer if wanted.officer is None or has.officer else NOT_IN_THE_LOG,
+        event_type=(
+            wanted.event_type if wanted.event_type is None or has.event_type else NOT_IN_THE_LOG
+        ),
+    )
 
 
 async def trail(

@@ -117,7 +117,7 @@ class Running:
     async def signed(self, size: int) -> str:
         """Wait for the checkpoint of `size` or more; its note."""
         note = ""
-        for _ in range(200):
+        for _ in range(2_000):
             answer = await self.client.get("/checkpoint")
             note = answer.text
             if answer.status_code == 200 and int(note.split("\n")[1]) >= size:
@@ -130,7 +130,7 @@ class Running:
 
     async def refused(self) -> str:
         """Wait until the log refuses; the reason."""
-        for _ in range(200):
+        for _ in range(2_000):
             said = [each for each in (await self.ready())["reasons"] if each.startswith("log: ")]
             if said and "has not been checked" not in said[0]:
                 return str(said[0])
@@ -226,6 +226,7 @@ def _starter(database, issuer, tmp_path) -> Start:
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=1,  # its own feed's reader would be waited for
+                timeout_keep_alive=600,  # a client must never find it closing a connection
             )
         )
         serving = asyncio.create_task(server.serve())
@@ -234,7 +235,7 @@ def _starter(database, issuer, tmp_path) -> Start:
                 serving.result()
             await asyncio.sleep(0.01)
         try:
-            async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            async with httpx.AsyncClient(base_url=url, timeout=120) as client:
                 yield Running(app, url, made[name], state_dir, client)
         finally:
             server.should_exit = True

@@ -257,6 +257,24 @@ async def test_reading_the_trail_is_logged(filled, supervisor):
     assert row.data["officer"] == "officer-1"
 
 
+async def test_what_was_asked_for_is_logged_only_in_words_the_log_has(filled, supervisor):
+    """The log is public and for ever: a name typed into a filter must not get there."""
+    asked = {"officer": "李小明 13800138000", "type": "zhang.san"}
+    for name, value in asked.items():
+        assert (await trail(filled, supervisor, **{name: value}))["data"] == []
+    async with filled.app.state.sessions() as session:
+        rows = await session.scalars(
+            text(
+                "SELECT data::text FROM outbox WHERE type = 'audit.trail_read' UNION ALL"
+                " SELECT data::text FROM event WHERE type = 'audit.trail_read'"
+            )
+        )
+        told = rows.all()
+    assert len(told) == 2
+    assert all("not in the log" in each for each in told)
+    assert not any(value in each for value in asked.values() for each in told)
+
+
 @pytest.mark.parametrize(
     ("role", "path", "status"),
     [
@@ -336,7 +354,7 @@ async def test_the_wait_for_news_ends_when_something_is_signed(filled, token):
     )
     await asyncio.sleep(0.2)
     await filled.take_in("matching", events("matching", 1, 1))
-    answer = await asyncio.wait_for(waiting, 5)
+    answer = await asyncio.wait_for(waiting, 19)
     assert [each["data"]["index"] for each in answer.json()] == [SIZE]
 
 

@@ -145,6 +145,27 @@ async def test_a_lost_state_directory_is_not_replaced_by_a_new_key(start):
         assert "no checkpoint" in await running.refused()
 
 
+async def test_a_state_directory_from_a_backup_does_not_sign_what_was_published_anew(start):
+    """What it vouches for ends earlier: beyond that, another history could be signed."""
+    async with start() as running:
+        await running.fill(20)
+        kept = {p.name: p.read_bytes() for p in running.state_dir.glob("[cl]*")}
+        await running.take_in("matching", events("matching", 1, 10))
+        note = await running.signed(30)
+    for name, content in kept.items():
+        (running.state_dir / name).write_bytes(content)
+    async with start() as running:
+        assert "from a backup" in await running.refused()
+        with pytest.raises(LogRefused):
+            await running.take_in("matching", events("matching", 11, 1))
+        assert (running.state_dir / "checkpoint").read_bytes() == kept["checkpoint"]
+    (running.state_dir / "checkpoint").write_text(note)
+    async with start() as running:
+        await running.take_in("matching", events("matching", 11, 1))
+        await running.signed(31)
+        assert (await running.verify())[0] == 0
+
+
 def test_a_log_keeps_its_name(tmp_path):
     StateDirectory(tmp_path, "one").signer(may_create=True)
     with pytest.raises(LogRefused, match="never changes its name"):

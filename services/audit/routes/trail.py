@@ -64,14 +64,15 @@ async def read_trail(
         since=since,
         before=before,
     )
+    told = await queries.told(session, wanted)
     read = TrailRead(
         allocation_id=allocation,
         need_id=need,
         organization_id=organization,
         offer_id=offer,
-        officer=officer,
+        officer=told.officer,
         producer=producer,
-        event_type=event_type,
+        event_type=told.event_type,
         division=division,
         since=since,
         before=before,
