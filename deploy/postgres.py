@@ -306,10 +306,18 @@ class Postgres:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody has.
+
+    From below those that the system gives to outgoing connections (Linux: from 32768 on), so that
+    it is still free when a server takes it, a moment later or after it was killed.
+    """
+    for _ in range(1_000):
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise PostgresUnavailable("No port from 20000 to 31999 is free.")
 
 
 if __name__ == "__main__":  # `make clean`

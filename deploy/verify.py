@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.launch import StartErrors, launched
 from deploy.state import ROOT, State
 
 VERIFIER = ROOT / "services" / "audit" / "verifier.py"
@@ -25,11 +24,7 @@ def main() -> int:
         return 2
     if urls := state.running():
         return verify(urls["audit"], copy, key)
-    try:
-        return asyncio.run(_verify_at_rest(state, copy, key))
-    except StartErrors as error:
-        print(f"make verify: {error}", file=sys.stderr)
-        return 2
+    return _verify_at_rest(state, copy, key)
 
 
 def verify(log_url: str, checkpoint_copy: Path, key: Path) -> int:
@@ -43,11 +38,21 @@ def verify(log_url: str, checkpoint_copy: Path, key: Path) -> int:
     ).returncode  # fmt: skip
 
 
-async def _verify_at_rest(state: State, copy: Path, key: Path) -> int:
-    # Ready or not does not matter here: its feeds' owners do not run, and a log that was
-    # tampered with must be found by the verifier, not by the service.
-    async with launched(state, lambda _: None, ["audit"], ready_path="/healthz") as started:
-        return await asyncio.to_thread(verify, started.platform.audit_url, copy, key)
+def _verify_at_rest(state: State, copy: Path, key: Path) -> int:
+    # Here: what starts services takes seconds to load, and a running platform needs none of it.
+    from deploy.launch import StartErrors, launched
+
+    async def start_and_verify() -> int:
+        # Ready or not does not matter here: its feeds' owners do not run, and a log that was
+        # tampered with must be found by the verifier, not by the service.
+        async with launched(state, lambda _: None, ["audit"], ready_path="/healthz") as started:
+            return await asyncio.to_thread(verify, started.platform.audit_url, copy, key)
+
+    try:
+        return asyncio.run(start_and_verify())
+    except StartErrors as error:
+        print(f"make verify: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

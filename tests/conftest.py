@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -24,6 +25,7 @@ from deploy.postgres import Postgres
 
 if TYPE_CHECKING:
     from shared.issuer import Issuer
+    from tests.spreading import Spreading
 
 PG_URL = "PYTEST_PG_URL"
 NewDatabase = Callable[[str], str]
@@ -32,11 +34,27 @@ _server = pytest.StashKey[Postgres]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The processes of a run must collect the same tests in the same order, also those made of sets.
+    os.environ.setdefault("PYTHONHASHSEED", str(secrets.randbelow(2**32)))
     if os.environ.get(PG_URL):  # an outside server, or that of the process that started us
         return
     folder = Path(tempfile.mkdtemp(prefix="duijie-test-"))
     config.stash[_server] = Postgres(folder, throwaway=True).start()
     os.environ[PG_URL] = config.stash[_server].url()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spreading:
+    from tests.spreading import Spreading
+
+    return Spreading(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # a process of several
+        from tests.spreading import in_order
+
+        items[:] = in_order(items)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

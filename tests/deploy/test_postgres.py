@@ -36,7 +36,7 @@ def pids_of(folder: Path) -> set[int]:
     return found - {os.getpid()}
 
 
-def wait_until(happened, timeout_s: float = 10.0) -> bool:
+def wait_until(happened, timeout_s: float = 120.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if happened():

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -74,7 +75,8 @@ async def test_a_process_that_died_is_named_with_the_end_of_its_log(program):
         other = supervisor.pid("needs")
         supervisor.raise_if_died()
         os.kill(supervisor.pid("donors"), signal.SIGKILL)
-        await asyncio.sleep(0.2)
+        while is_running(supervisor.pid("donors")):  # noqa: ASYNC110 - processes tell nobody
+            await asyncio.sleep(0.02)
         with pytest.raises(ProgramDied, match=r"donors ended \(SIGKILL\)[\s\S]*listening"):
             supervisor.raise_if_died()
     assert not is_running(other)
@@ -87,10 +89,15 @@ async def test_a_process_that_fails_at_its_start_is_named(program):
 
 
 async def test_a_process_that_never_gets_ready_is_named_with_its_reason(program, monkeypatch):
-    monkeypatch.setattr("deploy.supervisor.READY_TIMEOUT_S", 0.8)
-    with pytest.raises(StartFailed, match=r"audit is not ready[\s\S]*feed of donors"):
-        async with Supervisor([program("audit", "unready")], ROOT):
-            pass
+    said = "does not answer"
+    for timeout_s in (1, 5, 60):  # on a busy machine it may not even answer so soon
+        if "does not answer" in said:
+            monkeypatch.setattr("deploy.supervisor.READY_TIMEOUT_S", timeout_s)
+            with pytest.raises(StartFailed) as failure:
+                async with Supervisor([program("audit", "unready")], ROOT):
+                    pass
+            said = str(failure.value)
+    assert re.search(r"audit is not ready[\s\S]*feed of donors", said)
 
 
 async def test_a_process_that_will_not_stop_is_killed_after_the_grace_period(program):
@@ -114,7 +121,7 @@ async def test_the_processes_of_a_killed_launcher_are_waited_for(program):
     other.bind(("127.0.0.1", needs.port))
     other.listen()
     asyncio.get_running_loop().call_later(0.3, other.close)
-    await check_ports([needs], patience_s=5)
+    await check_ports([needs], patience_s=60)
 
 
 LAUNCHER = """
@@ -144,7 +151,7 @@ def test_a_killed_launcher_leaves_no_service(folder):
         service = int(launcher.stdout.readline())
     launcher.kill()
     launcher.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while is_running(service) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(service)

@@ -141,7 +141,9 @@ def test_the_smallest_lot_holds_unless_all_that_is_left_is_taken():
     ledger.move_reservation(stock(available=3), None, 3, RESERVED, NOON)
 
 
-@pytest.mark.parametrize("state", set(OfferState) - {OfferState.OPEN, OfferState.EXHAUSTED})
+@pytest.mark.parametrize(
+    "state", [s for s in OfferState if s not in {OfferState.OPEN, OfferState.EXHAUSTED}]
+)
 def test_nothing_new_is_reserved_of_an_offer_that_is_not_open(state):
     with pytest.raises(errors.OfferNotOpen):
         ledger.move_reservation(stock(offer_state=state), None, 6, RESERVED, NOON)

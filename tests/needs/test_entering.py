@@ -207,17 +207,16 @@ async def test_screening_a_batch_leaves_the_service_answering(people: People):
     """Text that looks like numbers costs some 20 ms: a batch of it must not hold up the rest."""
     applicant = await people.hospital()
     body = a_need(applicant, text=("1 2 3 4 5 6 7 8 9 + (0) " * 90)[:2000])
-    gaps_s: list[float] = []
+    turns = 0  # of another, each after the batch has worked for a while
 
-    async def tick() -> None:
+    async def take_turns() -> None:
+        nonlocal turns
         while True:
             began = time.perf_counter()
-            await asyncio.sleep(0.001)
-            gaps_s.append(time.perf_counter() - began)
+            await asyncio.sleep(0)
+            turns += time.perf_counter() - began > 0.002
 
-    ticking = asyncio.create_task(tick())
-    began = time.perf_counter()
+    others = asyncio.create_task(take_turns())
     await people.post("/need-batches", people.clerk, {"needs": [body] * 60})
-    took_s = time.perf_counter() - began
-    ticking.cancel()
-    assert max(gaps_s) < took_s / 3
+    others.cancel()
+    assert turns > 40

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,13 +23,14 @@ import asyncpg
 import httpx
 
 from deploy import databases, launch
-from deploy.postgres import Postgres, dies_with_parent
+from deploy.postgres import Postgres, dies_with_parent, free_port
 from deploy.state import ROOT, State
 from deploy.supervisor import Program
 from shared.issuer import Issuer
 
 SERVICES = databases.SERVICES
-WAIT_S = 60.0
+# Guards against waiting for ever, and nothing else: a busy machine takes its time.
+WAIT_S = 600.0
 LINES_SHOWN = 8
 POLL_S = 0.02
 
@@ -67,19 +66,6 @@ async def until(
         await asyncio.sleep(every_s)
 
 
-def quiet_ports(count: int) -> list[int]:
-    """Free ports that no outgoing connection is given, so that a killed server's stays free."""
-    found: list[int] = []
-    for port in random.Random(os.getpid()).sample(range(20_000, 32_000), 1_000):
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError(f"no {count} free ports")
-
-
 class System:
     """The platform as `make run` starts it, on ports and in a folder of its own.
 
@@ -91,11 +77,13 @@ class System:
         self.folder = Path(tempfile.mkdtemp(prefix="duijie-system-"))
         self.folder.chmod(0o711)
         self.state = State(self.folder / "state")
-        ports = quiet_ports(1 + len(SERVICES))
-        self.server = Postgres(self.folder / "postgres", port=ports.pop(), throwaway=not durable)
-        self.ports = {service: ports.pop() for service in SERVICES}
+        # The same port each time it is started.
+        self.server = Postgres(self.folder / "postgres", port=free_port(), throwaway=not durable)
+        self.ports = {service: free_port() for service in SERVICES}
         self.urls = {s: f"http://127.0.0.1:{port}" for s, port in self.ports.items()}
-        self.http = httpx.AsyncClient(timeout=30.0, trust_env=False)
+        # The servers close what was idle for five seconds: never reuse what may be closing.
+        limits = httpx.Limits(keepalive_expiry=1.0)
+        self.http = httpx.AsyncClient(timeout=120.0, trust_env=False, limits=limits)
         self.kills: list[str] = []
         self._programs: dict[str, Program] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -175,13 +163,13 @@ class System:
         """Ask the process to end in order, and wait for it."""
         process = self._running.pop(service)
         process.terminate()
-        await asyncio.to_thread(process.wait, 15)
+        await asyncio.to_thread(process.wait, WAIT_S)
 
     async def ready(self, service: str) -> bool:
         process = self._running.get(service)
         assert process is None or process.poll() is None, f"{service} ended:\n{self.said(service)}"
         with suppress(httpx.TransportError):
-            answer = await self.http.get(f"{self.urls[service]}/readyz", timeout=5.0)
+            answer = await self.http.get(f"{self.urls[service]}/readyz")
             return answer.status_code == 200
         return False
 
@@ -244,7 +232,7 @@ class System:
             if connection is None or connection.is_closed():
                 name = database if database == "postgres" else f"duijie_{database}"
                 connection = await asyncpg.connect(
-                    self.server.url(name), timeout=5, command_timeout=30
+                    self.server.url(name), timeout=30, command_timeout=120
                 )
             try:
                 yield connection
@@ -294,5 +282,5 @@ class System:
             check=False,
             cwd=ROOT,
             env={**os.environ, "STATE_DIR": str(self.state.folder)},
-            timeout=60,
+            timeout=WAIT_S,
         )

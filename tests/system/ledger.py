@@ -16,7 +16,7 @@ UNDONE = {
 HELD = {"reserved": "reserved", "dispatched": "in_transit", "delivered": "delivered"}
 
 
-async def settled(system: System, *, timeout_s: float = 60.0) -> None:
+async def settled(system: System) -> None:
     """Wait until nothing is under way: ledgers carried, outboxes empty, everything signed."""
     open_things: list[str] = []
 
@@ -24,7 +24,7 @@ async def settled(system: System, *, timeout_s: float = 60.0) -> None:
         open_things[:] = await _under_way(system)
         return not open_things
 
-    await until(nothing_open, lambda: f"settled: {open_things}", timeout_s=timeout_s, every_s=0.1)
+    await until(nothing_open, lambda: f"settled: {open_things}", every_s=0.1)
 
 
 async def _under_way(system: System) -> list[str]:

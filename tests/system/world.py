@@ -22,7 +22,7 @@ from tests.system.personal import Value
 CITY = "430200000000"
 COUNTY = "430224000000"
 POLICY = "example-1"
-PATIENCE_S = 60.0
+PATIENCE_S = 600.0  # a guard against waiting for ever, nothing else
 _AGAIN_S = 0.1
 BATCH_MAX = 200
 
