@@ -185,8 +185,8 @@ class Publisher:
             published = await session.scalar(_SIZE_PUBLISHED)
             if published is not None and published > last.size:
                 raise LogRefused(
-                    f"A checkpoint of size {published} is published; AUDIT_STATE_DIR, from a backup,"
-                    f" ends at {last.size}. Restore its newest state."
+                    f"A checkpoint of size {published} is published; AUDIT_STATE_DIR, from a backup"
+                    f", ends at {last.size}. Restore its newest state."
                 )
             last_frontier = await hashes.frontier_at(session, last.size)
             if last_frontier.root != last.root:
