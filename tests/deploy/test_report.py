@@ -1,5 +1,6 @@
 """The Markdown of a round and its picture, from what the API tells."""
 
+from typing import Any
 from uuid import uuid4
 from xml.etree import ElementTree
 
@@ -8,7 +9,7 @@ from deploy.report import markdown, picture
 TOWNSHIP = "430224101000"
 
 
-def a_row(code: str, before: int, after: int) -> dict:
+def a_row(code: str, before: int, after: int) -> dict[str, Any]:
     return {
         "division_code": code,
         "name_zh": f"{code}镇",
@@ -28,7 +29,7 @@ LEVEL = {
 }
 
 
-def an_overview(**fields) -> dict:
+def an_overview(**fields) -> dict[str, Any]:
     return {
         "text_zh": "共一轮。",
         "text_en": "One round.",
@@ -46,7 +47,7 @@ def an_overview(**fields) -> dict:
     }
 
 
-def a_need(title: str, **fields) -> dict:
+def a_need(title: str, **fields) -> dict[str, Any]:
     return {
         "need_id": str(uuid4()),
         "item_class": "mask_medical",
@@ -76,5 +77,5 @@ def test_a_report_tells_what_was_given_and_why_not():
 def test_a_picture_is_xml_with_two_dots_a_division_at_their_rates():
     root = ElementTree.fromstring(picture.rates(LEVEL))  # noqa: S314 - our own text
     dots = root.findall("{http://www.w3.org/2000/svg}circle")
-    along = [int(dot.get("cx")) - picture.NAME_PX for dot in dots]
+    along = [int(dot.attrib["cx"]) - picture.NAME_PX for dot in dots]
     assert along == [picture.SCALE_PX * rate // 100 for rate in (25, 50, 90, 80)]

@@ -104,8 +104,8 @@ async def test_a_proof_of_another_allocation_is_no_proof(platform):
 class Forged(Api):
     """A log that serves the entry with another quantity in it."""
 
-    async def octets(self, path: str) -> bytes:
-        return _changed(await super().octets(path))
+    async def octets(self, path: str, token: str | None = None) -> bytes:
+        return _changed(await super().octets(path, token))
 
 
 def _changed(bundle: bytes) -> bytes:
