@@ -81,3 +81,17 @@ def test_a_placement_is_deterministic_and_can_be_read():
         assert p.quantity >= p.line.lot
     assert all(given.get(m.line_id, 0) <= m.available for m in lines)
     assert {o.code for o in first.outcomes} >= {"kept_back"}
+
+
+def test_a_scarce_rounds_prices_let_a_better_need_in_and_keep_a_worse_one_out():
+    # Two units for three needs: a unit is worth what the second gained, or a little less.
+    needs = [a_need(n, remaining=1, poverty_permille=poor) for n, poor in ((1, 900), (2, 600))]
+    third = a_need(3, remaining=1, poverty_permille=400)
+    before = plan(a_snapshot([*needs, third], [a_line(1, available=2)], POLICY))
+    assert [p.need.need_id.int for p in before.proposals] == [1, 2]
+    # The line has one unit again, and nothing is known of earlier demand.
+    line = a_line(1, available=1)
+    for poor, placed in ((700, [(4, 1, 1)]), (300, [])):
+        late = a_need(4, remaining=1, poverty_permille=poor)
+        found = plan(a_placement([late], [line], start_prices=before.prices))
+        assert pairs(found) == placed

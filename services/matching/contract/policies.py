@@ -49,10 +49,11 @@ class Welfare(Body):
 
 
 class Diversity(Body):
-    """A line's further units count less, so that help does not come from one shelf alone.
+    """An organization's further units count less, so that help does not come from one shelf alone.
 
-    The first free_permille of a line's quantity costs nothing; the rest is cut into `steps` equal
-    parts, each dearer than the last, the last of points_max thousandths a unit. points_max 0 = off.
+    The first free_permille of what a class offers costs nothing to whoever offers it; what one
+    organization gives beyond is cut into `steps` equal parts, each dearer than the last, the last
+    of points_max thousandths a unit. points_max 0 = off.
     """
 
     free_permille: Permille
@@ -83,7 +84,8 @@ class Fairness(Body):
 
 
 class Solver(Body):
-    """An item class with more than exact_edges_max candidate pairs is solved by prices.
+    """An item class with more than exact_edges_max candidate pairs is solved by prices; one with
+    divisions to balance, with more than ten times as many.
 
     gap_ppm  the certified distance from the optimum at which prices are good enough
     """

@@ -22,6 +22,7 @@ from shared.events import cursor
 
 # More would take minutes to freeze and to solve, and gigabytes.
 NEEDS_MAX = 100_000
+APPROVAL_LOCK = "approve rounds"
 
 # What terms are made of, and no more: reading lists that nobody asks for takes half the time.
 _NEED = [
@@ -51,6 +52,8 @@ async def freeze(session: AsyncSession, wanted: Wanted, at: datetime) -> Snapsho
     # While these are held no feed is applied: rows and cursors belong to the same moment.
     await db.lock(session, "consumer needs")
     await db.lock(session, "consumer donors")
+    # Nor is a round approved: what it promises would be counted of lines and not of needs.
+    await db.lock(session, APPROVAL_LOCK)
     needs = await _needs(session, wanted, at)
     item_classes = {need.item_class for need in needs}
     lines = await _lines(session, item_classes, at)

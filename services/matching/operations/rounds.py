@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, exists, insert, literal, or_, select
+from sqlalchemy import Select, delete, exists, func, insert, literal, null, or_, select
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -21,6 +22,7 @@ from services.matching.tables import (
     FACTS,
     Allocation,
     NeedView,
+    Outcome,
     Proposal,
     Round,
     RoundPart,
@@ -168,6 +170,9 @@ async def approve(session: AsyncSession, caller: Caller, round_id: UUID, at: dat
 
     A proposal whose applicant was given an aid of the class since the snapshot is left out.
     """
+    # Two rounds approved at once must see each other's allocations. Before the round's row, which
+    # the start of another round may want while it holds this (`freezing`).
+    await db.lock(session, freezing.APPROVAL_LOCK)
     approved = await lock(session, round_id)
     _check_division(caller, approved.division_code)
     if approved.kind == RoundKind.DRY_RUN:
@@ -175,8 +180,6 @@ async def approve(session: AsyncSession, caller: Caller, round_id: UUID, at: dat
     approved.state = domain.move_round(RoundState(approved.state), RoundState.APPROVED)
     approved.decided_by, approved.decided_at = caller.subject, at
     await _flush_approved(session)
-    # Two rounds approved at once must see each other's allocations.
-    await db.lock(session, "approve rounds")
     # The policy as it was frozen is the one of the same name: policies are never edited.
     chosen = _still_fitting(round_id, policies()[approved.policy], at)
     values: dict[str, Any] = {
@@ -207,6 +210,7 @@ async def approve(session: AsyncSession, caller: Caller, round_id: UUID, at: dat
         .returning(*(table.c[name] for name in [*copied, "policy"]))
     )
     rows = sorted(inserted.all(), key=lambda row: row.id.bytes)
+    await _tell_left_out(session, round_id)
     emissions = [
         _emission(
             approved,
@@ -260,6 +264,35 @@ def _still_fitting(round_id: UUID, policy: Policy, at: datetime) -> Any:
         )
         chosen = chosen.where(or_(~limited, ~given))
     return chosen.subquery()
+
+
+async def _tell_left_out(session: AsyncSession, round_id: UUID) -> None:
+    """The reason of needs whose proposals did not become allocations: all of a need, or none."""
+    facts = ("need_id", "item_class", "unit", "urgency", "division_code", "need_title")
+    of_need = [getattr(Proposal, name) for name in facts]
+    new: dict[str, Any] = {
+        "round_id": literal(round_id, Outcome.round_id.type),
+        "code": literal("one_aid_in_period"),
+        "given": literal(0),
+        "counts": literal({}, Outcome.counts.type),
+        "best_line_id": null(),
+    }
+    left_out = (
+        select(*of_need, func.sum(Proposal.quantity), *new.values())
+        .where(
+            Proposal.round_id == round_id,
+            ~exists().where(Allocation.id == Proposal.id),
+        )
+        .group_by(*of_need)
+    )
+    statement = upsert(Outcome).from_select([*facts, "lacking", *new], left_out)
+    # Partly met it has an outcome already, which says what it lacked in all.
+    changed = {name: statement.excluded[name] for name in ("code", "given", "counts")}
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["round_id", "need_id"], set_={**changed, "best_line_id": None}
+        )
+    )
 
 
 async def discard(

@@ -23,12 +23,15 @@ from services.matching.planning.solved import Solved
 from services.matching.policies import Policy
 from services.matching.solver import fairness
 from services.matching.solver.instance import Instance, Method, rescaled
+from services.matching.solver.online import room_price
 from services.matching.solver.solve import solve
 from services.matching.solver.whole import make_whole
 
 # Prices are kept in these parts of a point (thousandth of a need) per base unit, so that they
 # mean the same whatever the scale of the instance they come from.
 PRICE_SCALE = 10**12
+# With divisions to balance the exact solver is asked for so many times more pairs.
+GROUPED = 10
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,9 @@ class Class:
 
     def solved(self, chosen: Attempt, plain: Attempt) -> Solved:
         """plain   by welfare alone"""
-        price = rescaled(chosen.solution.price, chosen.solution.scale, chosen.instance.scale)
+        price = rescaled(
+            room_price(chosen.solution), chosen.solution.scale, chosen.instance.scale
+        )
         return Solved(
             urgencies=self.policy.tiers,
             edges=self.edges,
@@ -128,7 +133,9 @@ def attempt(
     instance = with_terms(
         policy, bare, [edges.needs[r] for r in rows.tolist()], edges, with_fairness
     )
-    method: Method = "exact" if len(chosen) <= policy.solver.exact_edges_max else "auction"
+    # Balancing many divisions by prices takes longer than the exact flow at any size in use.
+    most = policy.solver.exact_edges_max * (GROUPED if instance.groups else 1)
+    method: Method = "exact" if len(chosen) <= most else "auction"
     solution = solve(
         instance,
         method=method,

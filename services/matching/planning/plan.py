@@ -33,6 +33,7 @@ from services.matching.planning.results import Outcome, Part, Plan, Proposal
 from services.matching.planning.snapshot import Snapshot
 from services.matching.planning.solved import Solved
 from services.matching.solver.instance import Stopped, rescaled
+from services.matching.solver.online import room_price
 from services.matching.solver.solve import objective
 
 COMPARED_PERMILLE, SOLVED_PERMILLE = 600, 950
@@ -244,7 +245,7 @@ def part_of(of_class: Class, solved: Solved, chosen: Attempt, plain: Attempt) ->
     worth, _, _ = of_class.instance(chosen.active)
     solution = chosen.solution
     after, before = solved.given(solved.quantity), solved.given(solved.before)
-    prices = rescaled(solution.price, solution.scale, PRICE_SCALE)
+    prices = rescaled(room_price(solution), solution.scale, PRICE_SCALE)
     return Part(
         item_class=of_class.item_class,
         proposals=tuple(explaining.proposals(solved)),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, func, select, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.matching import contract, domain
@@ -12,7 +12,7 @@ from services.matching.domain import RoundState
 from services.matching.planning import wording
 from services.matching.queries.rounds import card_for, round_of
 from services.matching.ranking.scorecard import Scorecard
-from services.matching.tables import NeedView, Outcome, Proposal, Round, RoundSnapshot
+from services.matching.tables import Allocation, NeedView, Outcome, Round, RoundSnapshot
 from shared.callers import Caller
 from shared.paging import decode_cursor
 
@@ -73,33 +73,20 @@ async def need_outcome(session: AsyncSession, need_id: UUID) -> contract.NeedOut
     need = await session.get(NeedView, need_id)
     if need is None or need.state not in {"published", "closed"}:
         raise domain.NeedNotFound("There is no such published need.")
-    considered: Select[Any] = (
-        select(Round)
-        .where(
-            Round.state == RoundState.APPROVED,
-            or_(
-                Round.id.in_(select(Outcome.round_id).where(Outcome.need_id == need_id)),
-                Round.id.in_(select(Proposal.round_id).where(Proposal.need_id == need_id)),
-            ),
-        )
-        .order_by(Round.decided_at.desc())
-        .limit(1)
-    )
-    found = await session.scalar(considered)
+    found = await session.scalar(last_considered(need_id))
     if found is None:
         raise domain.NotConsidered("No approved round has considered this need yet.")
     row = await session.get(Outcome, (found.id, need_id))
-    given = await session.scalar(
-        select(func.coalesce(func.sum(Proposal.quantity), 0)).where(
-            Proposal.round_id == found.id, Proposal.need_id == need_id
-        )
+    stands = Allocation.state.in_(domain.AIDING)
+    sums = await session.execute(
+        select(
+            func.coalesce(func.sum(Allocation.quantity).filter(stands), 0),
+            func.coalesce(func.sum(Allocation.quantity).filter(~stands), 0),
+        ).where(Allocation.round_id == found.id, Allocation.need_id == need_id)
     )
+    given, lost = map(int, sums.one())
     outcome = None if row is None else outcome_read(row)
-    zh, en = (
-        _met_in_full(int(given or 0), need.unit)
-        if outcome is None
-        else (outcome.text_zh, outcome.text_en)
-    )
+    zh, en = _what_became(given, lost, need.unit, outcome)
     return contract.NeedOutcome.model_validate(
         {
             "need_id": need_id,
@@ -107,7 +94,7 @@ async def need_outcome(session: AsyncSession, need_id: UUID) -> contract.NeedOut
             "policy": found.policy,
             "ranking": found.ranking,
             "approved_at": found.decided_at,
-            "given": int(given or 0),
+            "given": given,
             "unit": need.unit,
             "outcome": outcome,
             "text_zh": zh,
@@ -116,9 +103,39 @@ async def need_outcome(session: AsyncSession, need_id: UUID) -> contract.NeedOut
     )
 
 
-def _met_in_full(given: int, unit: str) -> tuple[str, str]:
-    zh, en = wording.quantity(given, unit)
-    return f"本轮全部满足：{zh}。", f"Met in full: {en}."
+def last_considered(need_id: UUID) -> Select[Any]:
+    """The approved round last decided of those that gave the need something or said why not."""
+    rounds = union(
+        select(Outcome.round_id).where(Outcome.need_id == need_id),
+        select(Allocation.round_id).where(Allocation.need_id == need_id),
+    )
+    return (
+        select(Round)
+        .where(Round.state == RoundState.APPROVED, Round.id.in_(rounds))
+        .order_by(Round.decided_at.desc(), Round.id.desc())
+        .limit(1)
+    )
+
+
+def _what_became(
+    given: int, lost: int, unit: str, outcome: contract.OutcomeRead | None
+) -> tuple[str, str]:
+    """lost   was given by the round, and declined, expired, cancelled or returned afterwards"""
+    all_zh, all_en = wording.quantity(given + lost, unit)
+    lost_zh, lost_en = wording.quantity(lost, unit)
+    if outcome is not None:
+        if not lost:
+            return outcome.text_zh, outcome.text_en
+        return (
+            f"{outcome.text_zh}所得中 {lost_zh}后来没有落实。",
+            f"{outcome.text_en} Of what it got, {lost_en} fell through afterwards.",
+        )
+    if not lost:
+        return f"本轮全部满足：{all_zh}。", f"Met in full: {all_en}."
+    return (
+        f"本轮分给 {all_zh}，其中 {lost_zh}后来没有落实。",
+        f"Given {all_en}, of which {lost_en} fell through afterwards.",
+    )
 
 
 # ----------------------------------------------------------------- frozen data
