@@ -1,7 +1,7 @@
 """Background work of matching: training rankings off the event loop.
 
-Like rounds: a row says what is to be done, and is done again from the start after a crash. Two
-processes doing the same harm nothing, for a ranking is kept once.
+Like rounds: a row says what is to be done, by one process at a time (`alone`), and is done again
+from the start after a crash.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import logging
 from fastapi import FastAPI
 from sqlalchemy import update
 
+from services.matching.alone import repeat_alone
 from services.matching.domain.rankings import RankingState
 from services.matching.operations import rankings
 from services.matching.operations.rankings import Lesson
@@ -19,20 +20,17 @@ from services.matching.ranking.scorecard import Scorecard
 from services.matching.tables import Ranking
 from services.matching.text.configured import likeness_version
 from shared.db import Sessions, now
-from shared.logs import begin_trace
 
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 PROGRESS_S = 0.5
+_LOCK = "matching rankings"
 
 
 async def train_rankings(app: FastAPI) -> None:
     """Train what waits to be trained, for ever."""
-    while True:
-        begin_trace()
-        if not await train_one(app.state.sessions):
-            await asyncio.sleep(POLL_S)
+    await repeat_alone(app, _LOCK, lambda: train_one(app.state.sessions), POLL_S)
 
 
 async def train_one(sessions: Sessions) -> int:

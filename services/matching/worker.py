@@ -1,22 +1,19 @@
 """Background work of matching: computing rounds off the event loop, and driving allocations.
 
-Both go on from what is stored. Two processes doing the same harm nothing (a round is kept once, a
-movement is idempotent); the driver's lock only spares the work.
+Both go on from what is stored, and are done by one process at a time (`alone`).
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from queue import SimpleQueue
 from uuid import UUID
 
 from fastapi import FastAPI
-from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import select
 
 from services.matching import driver, planning
+from services.matching.alone import repeat_alone
 from services.matching.domain import RoundState, Stage
 from services.matching.operations import keeping, rounds
 from services.matching.planning import Plan
@@ -25,14 +22,13 @@ from services.matching.tables import Round, RoundPart, RoundSnapshot
 from services.matching.text import encoder
 from shared.client import Client
 from shared.db import Sessions, now
-from shared.logs import begin_trace
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
-RETRY_S = 1.0
 # How often a computation is looked after: stored so far, asked whether it is still wanted.
 LOOK_EVERY_S = 0.5
+_ROUNDS_LOCK = "matching rounds"
 _DRIVER_LOCK = "matching driver"
 
 
@@ -43,7 +39,7 @@ async def compute_rounds(app: FastAPI) -> None:
     """Compute what is to be computed, for ever."""
     # The first encoding reads the lists of words: before the first who waits.
     await asyncio.to_thread(encoder.encode, ["."])
-    await _repeat(lambda: compute_one(app.state.sessions))
+    await repeat_alone(app, _ROUNDS_LOCK, lambda: compute_one(app.state.sessions), POLL_S)
 
 
 async def compute_one(sessions: Sessions, look_every_s: float = LOOK_EVERY_S) -> int:
@@ -131,38 +127,15 @@ class _Computation:
 
 
 class Drive:
-    """The driver's loop in one process; the one that holds the lock drives."""
+    """The driver's loop."""
 
     def __init__(self, donors: Client, needs: Client) -> None:
         self._donors, self._needs = donors, needs
 
     async def run(self, app: FastAPI) -> None:
-        # On a connection of its own, in no transaction: the lock lives as long as the connection.
-        reading = app.state.engine.execution_options(isolation_level="AUTOCOMMIT")
-        async with reading.connect() as connection:
-            try:
-                # Only the database knows when the driver before us is gone.
-                while not await connection.scalar(  # noqa: ASYNC110 - see above
-                    text("SELECT pg_try_advisory_lock(hashtextextended(:k, 0))"),
-                    {"k": _DRIVER_LOCK},
-                ):
-                    await asyncio.sleep(RETRY_S)
-
-                async def one_pass() -> int:
-                    # Fails when the connection, and with it the lock, is gone.
-                    await connection.execute(text("SELECT 1"))
-                    return await driver.carry(app.state.sessions, self._donors, self._needs)
-
-                await _repeat(one_pass)
-            finally:
-                # Returned to the pool it would keep the lock; closed it cannot.
-                with suppress(DBAPIError, OSError):
-                    await connection.invalidate()
-
-
-async def _repeat(one_pass: Callable[[], Awaitable[int]]) -> None:
-    """Again at once while there is something to do. What fails ends the task; it is begun again."""
-    while True:
-        begin_trace()
-        if not await one_pass():
-            await asyncio.sleep(POLL_S)
+        await repeat_alone(
+            app,
+            _DRIVER_LOCK,
+            lambda: driver.carry(app.state.sessions, self._donors, self._needs),
+            POLL_S,
+        )

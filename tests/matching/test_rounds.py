@@ -253,7 +253,6 @@ async def test_a_round_broken_off_goes_on_with_what_is_left_and_comes_out_the_sa
     done = await the_round(sessions, round_id)
     whole = await computed(sessions, kind="dry_run", snapshot_of=round_id)
     assert done.state == "computed"
-    assert (done.attempts, whole.attempts) == (2, 1)
     assert done.proposals_sha256 == whole.proposals_sha256
     assert done.totals | {"kind": ""} == whole.totals | {"kind": ""}
     assert await scalar(sessions, parts_of(round_id)) == 0

@@ -57,8 +57,8 @@ class ComparedNeed(ReadBody):
 class NeedOutcome(ReadBody):
     """What the last approved round that considered a need means for it.
 
-    given     what the round gave it and still stands, in base units: not what was declined, ran out,
-              was cancelled or came back since
+    given     what the round gave it and still stands, in base units: not what was declined,
+              expired, was cancelled or came back since
     outcome   why not all it lacked; None when the round gives all
     """
 

@@ -48,10 +48,13 @@ async def keep_up(
 
     False when nobody waits for it any more: it was cancelled, discarded, or computed elsewhere.
     """
+    # What gets further is not given up, however often its process ends: the attempts before are
+    # forgotten, and classes are not without number.
+    reached = {"attempts": 1} if parts else {}
     going_on = await session.scalar(
         sql_update(Round)
         .where(Round.id == round_id, Round.state == RoundState.COMPUTING)
-        .values(stage=stage, progress_permille=permille)
+        .values(stage=stage, progress_permille=permille, **reached)
         .returning(Round.id)
     )
     if going_on is None:

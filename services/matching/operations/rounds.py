@@ -35,7 +35,7 @@ from shared.events import Emission, Event, emit_all
 from shared.screening import refuse_personal_data
 from shared.vocabulary import divisions
 
-# A computation that fails this often is a bug that waiting does not mend.
+# A computation that fails this often without getting further is a bug that waiting does not mend.
 ATTEMPTS_MAX = 10
 
 _COMPUTED = frozenset({RoundState.COMPUTED, RoundState.APPROVED})
