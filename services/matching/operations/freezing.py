@@ -1,6 +1,6 @@
 """Snapshots: what a round is computed from, read in one moment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from shared.events import cursor
 
 # More would take minutes to freeze and to solve, and gigabytes.
 NEEDS_MAX = 100_000
+ROWS_AT_ONCE = 1_000
 APPROVAL_LOCK = "approve rounds"
 
 # What terms are made of, and no more: reading lists that nobody asks for takes half the time.
@@ -101,11 +102,22 @@ async def _needs(session: AsyncSession, wanted: Wanted, at: datetime) -> list[Ne
                 NeedView.item_class.in_(opened.with_only_columns(LineView.item_class)),
             )
         )
-    rows = (await session.execute(query.order_by(NeedView.need_id).limit(NEEDS_MAX + 1))).all()
-    if len(rows) > NEEDS_MAX:
+    found: list[NeedTerms] = []
+    read = 0
+    async for rows in portions(session, query.order_by(NeedView.need_id).limit(NEEDS_MAX + 1)):
+        read += len(rows)
+        lacking = ((row, row.remaining - promised.get(row.need_id, 0)) for row in rows)
+        found += [need_terms(row, lacks, row.aided_at) for row, lacks in lacking if lacks > 0]
+    if read > NEEDS_MAX:
         raise domain.RoundTooLarge(NEEDS_MAX)
-    lacking = ((row, row.remaining - promised.get(row.need_id, 0)) for row in rows)
-    return [need_terms(row, lacks, row.aided_at) for row, lacks in lacking if lacks > 0]
+    return found
+
+
+async def portions(session: AsyncSession, query: Select[Any]) -> AsyncIterator[Sequence[Any]]:
+    """The rows, so many at a time that nobody else in this process waits long."""
+    result = await session.stream(query)
+    async for rows in result.partitions(ROWS_AT_ONCE):
+        yield rows
 
 
 async def _earlier(
@@ -113,7 +125,7 @@ async def _earlier(
 ) -> list[NeedTerms]:
     """What was asked for in the classes considered, in the policy's days before; the newest when
     they are too many."""
-    rows = await session.execute(
+    query = (
         select(*_NEED)
         .where(
             *_within(wanted.division_code),
@@ -125,7 +137,9 @@ async def _earlier(
         .limit(NEEDS_MAX)
     )
     placed = {need.need_id for need in considered}
-    found = [need_terms(row, row.required) for row in rows if row.need_id not in placed]
+    found: list[NeedTerms] = []
+    async for rows in portions(session, query):
+        found += [need_terms(row, row.required) for row in rows if row.need_id not in placed]
     return sorted(found, key=lambda need: need.need_id.bytes)
 
 
@@ -163,11 +177,12 @@ def _open_lines(at: datetime) -> Select[Any]:
 
 async def _lines(session: AsyncSession, item_classes: set[str], at: datetime) -> list[LineTerms]:
     promised = await _promised(session, Allocation.line_id, Allocation.line_seen)
-    rows = await session.execute(
-        _open_lines(at).where(LineView.item_class.in_(item_classes)).order_by(LineView.line_id)
-    )
-    left = ((row, row.available - promised.get(row.line_id, 0)) for row in rows)
-    return [line_terms(row, available) for row, available in left if available > 0]
+    query = _open_lines(at).where(LineView.item_class.in_(item_classes)).order_by(LineView.line_id)
+    found: list[LineTerms] = []
+    async for rows in portions(session, query):
+        left = ((row, row.available - promised.get(row.line_id, 0)) for row in rows)
+        found += [line_terms(row, available) for row, available in left if available > 0]
+    return found
 
 
 async def _promised(session: AsyncSession, side: Any, seen: Any) -> dict[UUID, int]:

@@ -3,10 +3,21 @@
 import asyncio
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Select, delete, exists, func, insert, literal, null, or_, select
+from sqlalchemy import (
+    CursorResult,
+    Select,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -199,43 +210,33 @@ async def approve(session: AsyncSession, caller: Caller, round_id: UUID, at: dat
     copied = ["id", "round_id", *FACTS]
     table = Allocation.__table__
     inserted = await session.execute(
-        insert(Allocation)
-        .from_select(
+        insert(Allocation).from_select(
             [*copied, *values],
             select(
                 *(chosen.c[name] for name in copied),
                 *(literal(value, table.c[name].type) for name, value in values.items()),
             ),
         )
-        .returning(*(table.c[name] for name in [*copied, "policy"]))
     )
-    rows = sorted(inserted.all(), key=lambda row: row.id.bytes)
     await _tell_left_out(session, round_id)
-    emissions = [
-        _emission(
-            approved,
-            contract.RoundApproved(
-                round_id=round_id,
-                kind=kind_of(approved),
-                policy=approved.policy,
-                proposals=len(rows),
-            ),
-            caller.subject,
-            caller.role,
-        ),
-        *(
-            Emission(
-                contract.AllocationProposed(**facts_of(row)),
-                f"allocation/{row.id}",
-                caller.subject,
-                caller.role,
-                row.division_code,
-            )
-            for row in rows
-        ),
-    ]
-    await emit_all(session, emissions)
+    fact = contract.RoundApproved(
+        round_id=round_id,
+        kind=kind_of(approved),
+        policy=approved.policy,
+        proposals=cast("CursorResult[Any]", inserted).rowcount,
+    )
+    await emit_all(session, [_emission(approved, fact, caller.subject, caller.role)])
+    told = select(*(table.c[name] for name in [*copied, "policy"]))
+    by_id = told.where(table.c.round_id == round_id).order_by(table.c.id)
+    async for rows in freezing.portions(session, by_id):
+        await emit_all(session, [_proposed(row, caller) for row in rows])
     return approved
+
+
+def _proposed(row: Any, caller: Caller) -> Emission:
+    fact = contract.AllocationProposed(**facts_of(row))
+    subject = f"allocation/{row.id}"
+    return Emission(fact, subject, caller.subject, caller.role, row.division_code)
 
 
 async def _flush_approved(session: AsyncSession) -> None:
