@@ -41,7 +41,7 @@ def _lines(report: Report, picture: str | None) -> Iterator[str]:
     yield ""
     yield f"Policy `{report.round['policy']}`, ranking `{report.round['ranking']}`, " + (
         f"{overview['needs']:,} needs, {overview['lines']:,} offer lines, "
-        f"{overview['pairs']:,} pairs compared; certified gap {overview['gap_ppm']} ppm; "
+        f"{overview['pairs']:,} pairs compared; certified gap {_gap(overview['gap_ppm'])}; "
         f"price of fairness {overview['price_of_fairness_ppm']} ppm of welfare."
     )
     yield ""
@@ -59,7 +59,9 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[st
     yield "| " + " | ".join(names) + " |"
     yield "|" + "---|" * len(names)
     for row in rows:
-        yield "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
+        # What people typed may hold line ends, which would end the row.
+        cells = (" ".join(str(cell).split()).replace("|", "\\|") for cell in row)
+        yield "| " + " | ".join(cells) + " |"
     yield ""
 
 
@@ -72,13 +74,17 @@ def _tiers(tiers: list[Json]) -> Iterator[str]:
             t["partly_met"],
             t["unmet"],
             f"{t['rate_permille'] / 10:.1f} %",
-            t["gap_ppm"],
+            _gap(t["gap_ppm"]),
         )
         for t in tiers
     ]
     yield from _table(
-        ("紧急 Urgency", "needs", "met", "partly", "unmet", "mean share met", "gap ppm"), rows
+        ("紧急 Urgency", "needs", "met", "partly", "unmet", "mean share met", "gap"), rows
     )
+
+
+def _gap(ppm: int | None) -> str:
+    return "none" if ppm is None else f"{ppm} ppm"
 
 
 def _urgency(code: str) -> str:
@@ -141,7 +147,7 @@ def _lowest(rate: Json | None) -> str:
 def _samples(samples: list[Json]) -> Iterator[str]:
     if not samples:
         return
-    yield "## 十笔解释 Explained matches, picked by lot"
+    yield "## 解释 Explained matches, picked by lot"
     yield ""
     for place, sample in enumerate(samples, 1):
         why = sample["explanation"]

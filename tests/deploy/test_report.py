@@ -61,12 +61,12 @@ def test_a_report_tells_what_was_given_and_why_not():
     given = a_need(
         "口罩甲", quantity=1_200, unit="piece", offer_title="日产口罩", organization_name="厂|一"
     )
-    unmet = a_need("口罩乙", text_zh="缺 5 个。", text_en="Nothing of 5 met.")
+    unmet = a_need("口罩\n乙", text_zh="缺 5 个。", text_en="Nothing of 5 met.")
     round_of = {"policy": "national-1", "ranking": "reasoned-1"}
     text = markdown.written(markdown.Report(round_of, an_overview(), [given], [unmet]), "round.svg")
     assert "口罩甲 | " in text
     assert "1,200 piece ← 日产口罩 (厂\\|一)" in text
-    assert "| 口罩乙 |" in text
+    assert "| 口罩 乙 |" in text
     assert "缺 5 个。 Nothing of 5 met." in text
     assert "1 of 2 given something" in text
     assert "| `gone_to_more_urgent` | 1 |" in text

@@ -7,6 +7,7 @@ from datetime import timedelta
 from services.matching import contract
 from services.matching.planning import plan, wording
 from services.matching.policies import policies
+from services.matching.ranking.scorecard import reasoned
 from tests.matching.test_planning import AT, a_line, a_need, a_snapshot, pairs
 
 POLICY = policies()["national-1"].model_copy(update={"forecast_permille": 1000})
@@ -36,8 +37,23 @@ def test_what_the_more_urgent_are_expected_to_ask_for_is_kept_from_the_others():
     assert found.totals["kept_back"] == found.totals["kept_for_more_urgent"] == 1
     assert found.totals["welfare_without_reserves"] > found.totals["welfare"]
     zh, en = wording.outcome_words(outcome.code, outcome.counts, 100, 0, "yuan")
-    assert zh == "缺 100 元，未得：适用的供给有 1 条，数量留给可能更紧急的后来需求，下一轮再算。"
-    assert en.startswith("Nothing of 100 yuan met: 1 offer would fit, kept back for")
+    assert (
+        zh == "缺 100 元，未得：适用的供给有 1 条，数量留给后来更紧急或更适合的需求，下一轮再算。"
+    )
+    assert en.startswith("Nothing of 100 yuan met: 1 offer would fit, kept back for needs to come")
+    read = contract.OverviewRead.model_validate(wording.overview(found.totals, reasoned()))
+    assert "1 项需求少得或暂无" in read.text_zh
+    assert "1 need gets less, for the sake of needs to come" in read.text_en
+
+
+def test_nothing_of_a_placement_is_told_to_be_proven_best():
+    found = plan(a_placement([a_need(1), a_need(2)], [a_line(1, available=300)]))
+    read = contract.OverviewRead.model_validate(wording.overview(found.totals, reasoned()))
+    assert (read.gap_ppm, {tier.gap_ppm for tier in read.tiers}) == (None, {None})
+    assert contract.RoundTotals.model_validate(found.totals).gap_ppm is None
+    assert read.methods == {"placed": 1}
+    assert "未证明最优" in read.text_zh
+    assert "not proven best" in read.text_en
 
 
 def test_without_demand_to_come_everything_is_given():

@@ -147,7 +147,8 @@ class TierRead(ReadBody):
     rate_permille        mean share of a need that is met
     asked, most, served  sums over item classes of base units; only their equality means anything:
                          `most` is the maximum flow beside the earlier tiers' amounts
-    gap_ppm              certified: welfare is below the optimum by no more than this
+    gap_ppm              certified: welfare is below the optimum by no more than this; None of a
+                         placement, which is none
     """
 
     urgency: Urgency
@@ -159,7 +160,7 @@ class TierRead(ReadBody):
     asked: int
     most: int
     served: int
-    gap_ppm: int
+    gap_ppm: int | None
 
 
 class DivisionRate(ReadBody):
@@ -245,7 +246,7 @@ class OverviewRead(ReadBody):
     welfare_without_lots: int
     welfare_without_fairness: int
     price_of_fairness_ppm: int
-    gap_ppm: int
+    gap_ppm: int | None
     methods: dict[str, int] = Field(description="Item classes by the method that solved them.")
     pairs: int = Field(description="Pairs of needs and lines compared.")
     candidates_cut: int = Field(description="Needs that had more candidates than the policy reads.")

@@ -77,13 +77,15 @@ class RoundTotals(ReadBody):
         default=None, description="Sum of value x share of the need met, in millionths."
     )
     gap_ppm: int | None = Field(
-        default=None, description="Certified: welfare is below the optimum by no more than this."
+        default=None,
+        description="Certified: welfare is below the optimum by no more than this. None for"
+        " placements, which are no optimum.",
     )
     price_of_fairness_ppm: int | None = Field(
         default=None, description="Welfare given up for fairness, of the welfare without it."
     )
     kept_back: int = Field(
-        default=0, description="Placements: needs not placed so that more urgent ones can be."
+        default=0, description="Placements: needs that got less for the sake of needs to come."
     )
     candidates_cut: int = Field(description="Needs that had more candidates than the policy reads.")
     set_aside: list[SetAside]

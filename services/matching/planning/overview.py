@@ -34,6 +34,8 @@ def totals_of(
     codes = Counter(outcome.code for outcome in outcomes)
     plain, kept = _sum(parts, "objective_without_fairness"), _sum(parts, "objective")
     tiers = _tiers(snapshot, parts, outcomes, given)
+    # A placement is no optimum of anything, and nothing about it is certified.
+    placed = snapshot.kind == "placement"
     return {
         "kind": snapshot.kind,
         "needs": len(snapshot.needs),
@@ -44,9 +46,11 @@ def totals_of(
         "tiers": tiers,
         "welfare": kept,
         "welfare_without_lots": _sum(parts, "objective_without_lots"),
-        "gap_ppm": max((tier["gap_ppm"] for tier in tiers), default=0),
+        "gap_ppm": None if placed else max((tier["gap_ppm"] for tier in tiers), default=0),
         "lot_repairs": _sum(parts, "lot_repairs"),
-        "methods": dict(sorted(Counter(p.totals["method"] for p in parts).items())),
+        "methods": dict(
+            sorted(Counter("placed" if placed else p.totals["method"] for p in parts).items())
+        ),
         "pairs": _sum(parts, "edges"),
         "candidates_cut": _sum(parts, "candidates_cut"),
         "set_aside": [
@@ -102,7 +106,9 @@ def _tiers(
                     for name in ("asked", "most", "served")
                 },
                 # No sum of gaps is a greater share of the sum of welfares than the worst of them.
-                "gap_ppm": max((tier["gap_ppm"] for tier in solved[place]), default=0),
+                "gap_ppm": None
+                if snapshot.kind == "placement"
+                else max((tier["gap_ppm"] for tier in solved[place]), default=0),
             }
         )
     return rows

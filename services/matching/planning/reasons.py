@@ -136,8 +136,8 @@ def _unsplittable(counts: Json, unit: str) -> Words:
 def _kept_back(counts: Json, unit: str) -> Words:
     zh, en = _eligible(counts)
     return (
-        f"{zh}，数量留给可能更紧急的后来需求，下一轮再算",
-        f"{en}, kept back for more urgent needs to come until the next round",
+        f"{zh}，数量留给后来更紧急或更适合的需求，下一轮再算",
+        f"{en}, kept back for needs to come that are more urgent or gain more",
     )
 
 

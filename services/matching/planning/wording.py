@@ -24,6 +24,7 @@ from services.matching.planning.words import (
 from services.matching.ranking import scorecard
 from services.matching.ranking.features import CODES
 from services.matching.ranking.scorecard import Scorecard
+from services.matching.solver.fairness import price_ppm
 
 __all__ = ["explanation", "names", "outcome", "outcome_words", "overview", "quantity"]
 
@@ -58,7 +59,10 @@ _KEPT_BY: Mapping[str, Words] = {
         "所剩不够一次给足，而此物不可拆分",
         "what is left of it would not meet the need whole, and it is not split",
     ),
-    "kept_back": ("留给可能更紧急的后来需求", "it is kept back for more urgent needs to come"),
+    "kept_back": (
+        "留给后来更紧急或更适合的需求",
+        "it is kept back for needs to come that are more urgent or gain more",
+    ),
     "gap": (
         "差别在已证明的误差之内",
         "the difference lies within the certified gap",
@@ -232,20 +236,27 @@ def _in_short(totals: Json) -> Words:
     met = totals["needs_met"]
     needs_words = counted(needs, "项需求", "need", "needs")
     offers_words = counted(offers, "条供给", "offer", "offers")
-    price = totals["price_of_fairness_ppm"]
-    zh = (
-        f"{needs_words[0]}与 {offers_words[0]}：{met:,} 项得到供给，"
-        f"共 {totals['proposals']:,} 笔；公平所费福利 {percent(price)}，"
-        f"与最优之差经证明不超过 {percent(totals['gap_ppm'])}"
-    )
+    zh = f"{needs_words[0]}与 {offers_words[0]}：{met:,} 项得到供给，共 {totals['proposals']:,} 笔"
     en = (
         f"{needs_words[1]} and {offers_words[1]}: {met:,} get something, in"
-        f" {totals['proposals']:,} {'proposal' if totals['proposals'] == 1 else 'proposals'};"
-        f" fairness costs {percent(price)} of welfare, and the result is within"
-        f" {percent(totals['gap_ppm'])} of the best there is"
+        f" {totals['proposals']:,} {'proposal' if totals['proposals'] == 1 else 'proposals'}"
     )
+    how_zh, how_en = _how_good(totals)
+    return f"{zh}；{how_zh}。", f"{en}; {how_en}."
+
+
+def _how_good(totals: Json) -> Words:
+    if totals["kind"] != "placement":
+        price, gap = percent(totals["price_of_fairness_ppm"]), percent(totals["gap_ppm"])
+        return (
+            f"公平所费福利 {price}，与最优之差经证明不超过 {gap}",
+            f"fairness costs {price} of welfare, and the result is within {gap} of the best there"
+            " is",
+        )
+    zh, en = "按保留价逐项安排，未证明最优", "placed at reserve prices, which is not proven best"
+    kept = counted(totals["kept_back"], "项需求", "need gets", "needs get")
     if totals["kept_back"]:
-        kept = counted(totals["kept_back"], "项需求", "need", "needs")
-        zh += f"；{kept[0]}暂不安排，数量留给更紧急的"
-        en += f"; {kept[1]} kept waiting, the quantities held for more urgent ones"
-    return zh + "。", en + "."
+        cost = percent(price_ppm(totals["welfare_without_reserves"], totals["welfare"]))
+        zh += f"；{kept[0]}少得或暂无，数量留给后来的需求，所费福利 {cost}"
+        en += f"; {kept[1]} less, for the sake of needs to come, which costs {cost} of welfare"
+    return zh, en
