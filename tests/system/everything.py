@@ -129,6 +129,17 @@ async def _rounds(people: World, chance: Random) -> None:
         "matching", f"/v1/rounds/{life.round}/discard", {"reason": "重新计算"}
     )
 
+    async def cancelled() -> bool:
+        """Only a round that is still being computed can be cancelled, and it may be quick."""
+        started = await people.coordinator.post(
+            "matching", "/v1/rounds", {"division_code": people.township, "policy": POLICY}
+        )
+        path = f"/v1/rounds/{started['id']}/cancellation"
+        answer = await people.coordinator.ask("POST", "matching", path, {"reason": "数据有误"})
+        return answer.is_success
+
+    await until(cancelled, "a round cancelled")
+
 
 async def _time(people: World, chance: Random) -> None:
     """What months bring: their dates are moved behind the services' backs."""
