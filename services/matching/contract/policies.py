@@ -13,18 +13,6 @@ Seconds = Annotated[int, Field(ge=0, le=366 * 86_400)]
 Level = Literal["province", "city", "county", "township"]
 
 
-class Weights(Body):
-    """What each feature counts for; the score is their weighted mean in thousandths."""
-
-    text_similarity: Weight
-    specification_overlap: Weight
-    quantity_fit: Weight
-    level_of_match: Weight
-    waiting_time: Weight
-    poverty: Weight
-    verified_organization: Weight
-
-
 class Deadlines(Body):
     """How long an allocation may stay in a state before its quantities are given back."""
 
@@ -119,7 +107,6 @@ class Policy(Body):
     name: PolicyName
     description_zh: str
     description_en: str
-    weights: Weights
     tiers: list[Urgency]
     welfare: Welfare
     repeat_penalty: Permille

@@ -14,7 +14,6 @@ from services.matching.contract.policies import (
     Policy,
     Solver,
     Unsplittable,
-    Weights,
     Welfare,
 )
 from shared.vocabulary import item_classes, units
@@ -27,7 +26,6 @@ __all__ = [
     "Policy",
     "Solver",
     "Unsplittable",
-    "Weights",
     "Welfare",
     "policies",
 ]
