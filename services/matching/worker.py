@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2
 # How often a computation is looked after: stored so far, asked whether it is still wanted.
 LOOK_EVERY_S = 0.5
+STORING_PERMILLE = 980
 _ROUNDS_LOCK = "matching rounds"
 _DRIVER_LOCK = "matching driver"
 
@@ -96,15 +97,20 @@ class _Computation:
         work.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             while not (await asyncio.wait({work}, timeout=look_every_s))[0]:
-                async with sessions.begin() as session:
-                    if not await keeping.keep_up(
-                        session, self.round_id, *self._reached, self._take_solved()
-                    ):
-                        return None
-            return work.result()
+                if not await self._keep_up(sessions):
+                    return None
+            plan = work.result()
+            self._reached = (Stage.STORING, STORING_PERMILLE)
+            return plan if await self._keep_up(sessions) else None
         finally:
             # Also when this service ends: the thread would hold it up.
             self._stop.set()
+
+    async def _keep_up(self, sessions: Sessions) -> bool:
+        async with sessions.begin() as session:
+            return await keeping.keep_up(
+                session, self.round_id, *self._reached, self._take_solved()
+            )
 
     def _take_solved(self) -> list[keeping.PackedPart]:
         return [self._solved.get_nowait() for _ in range(self._solved.qsize())]

@@ -137,3 +137,24 @@ async def test_a_round_that_gets_no_further_is_given_up(sessions):
     assert await worker.compute_one(sessions) == 1
     found = await the_round(sessions, round_id)
     assert (found.state, found.discard_reason) == ("discarded", "computation_failed")
+
+
+async def test_what_is_solved_is_stored_before_the_whole_is(sessions):
+    """A process that ends while it stores the result leaves nothing to be solved again."""
+    await fill(sessions, *many(40, 20))
+    round_id = await start(sessions)
+    async with sessions.begin() as holder:
+        # Names of organizations are the first thing the result waits for.
+        await holder.execute(text("LOCK TABLE line_view IN ACCESS EXCLUSIVE MODE"))
+        work = asyncio.create_task(worker.compute_one(sessions))
+        async with asyncio.timeout(30):
+            while (found := await the_round(sessions, round_id)).stage != "storing":  # noqa: ASYNC110 - so
+                await asyncio.sleep(0.02)
+        assert (found.state, found.progress_permille) == ("computing", worker.STORING_PERMILLE)
+        parts = await scalar(sessions, text("SELECT count(*) FROM round_part"))
+        classes = await scalar(sessions, text("SELECT count(DISTINCT item_class) FROM need_view"))
+        assert parts == classes > 1
+    await work
+    found = await the_round(sessions, round_id)
+    assert (found.state, found.stage, found.progress_permille) == ("computed", "done", 1000)
+    assert await scalar(sessions, text("SELECT count(*) FROM round_part")) == 0

@@ -24,6 +24,7 @@ from services.matching.domain.rankings import (
     check_activator,
     move_ranking,
 )
+from services.matching.operations import freezing
 from services.matching.queries.rankings import ACCEPTED, active_scorecard, card_of
 from services.matching.ranking.evaluation import Figures
 from services.matching.ranking.features import CODES
@@ -182,7 +183,9 @@ async def begin_training(session: AsyncSession) -> Lesson | None:
         raise RuntimeError(f"ranking {before.name} has no card")
     # Hundreds of thousands of rows may take longer than a request's statement may.
     await session.execute(text("SET LOCAL statement_timeout = '300s'"))
-    rows = (await session.execute(_newest_decisions(row.proposed_at))).all()
+    rows: list[Any] = []
+    async for part in freezing.portions(session, _newest_decisions(row.proposed_at)):
+        rows += part
     decisions, sha256, left_out = await asyncio.to_thread(_decisions, rows)
     return Lesson(row.name, row.seed, previous, decisions, sha256, left_out)
 
