@@ -38,7 +38,7 @@ async def comparison(session: AsyncSession, first: Round, second: Round) -> Comp
         ).select_from(changes)
     )
     counted = found.one()
-    zh, en = _sentence(first, second, counted.gains, counted.loses)
+    zh, en = sentence(first, second, counted.gains, counted.loses)
     return ComparisonRead(
         first=await _compared_round(session, first),
         second=await _compared_round(session, second),
@@ -61,18 +61,33 @@ async def _compared_round(session: AsyncSession, row: Round) -> ComparedRound:
     )
 
 
-def _sentence(first: Round, second: Round, gains: int, loses: int) -> tuple[str, str]:
+def sentence(first: Round, second: Round, gains: int, loses: int) -> tuple[str, str]:
+    """What changes, in Chinese and English."""
     before, after = (cast("dict[str, Any]", r.totals) for r in (first, second))
     met = after["needs_met"] - before["needs_met"]
-    zh = (
-        f"由 {first.policy} 改用 {second.policy}：{gains} 项需求所得增加，{loses} 项减少，"
-        f"获得帮助的需求{'增加' if met >= 0 else '减少'} {abs(met)} 项"
+    by_zh, by_en = (
+        f"由 {first.policy} 改用 {second.policy}",
+        f"From {first.policy} to {second.policy}",
     )
-    en = (
-        f"From {first.policy} to {second.policy}: {gains} needs get more, {loses} get less;"
-        f" {abs(met)} {'more' if met >= 0 else 'fewer'} needs are helped"
+    if first.policy == second.policy:
+        by_zh, by_en = f"策略同为 {first.policy}", f"Both by {first.policy}"
+    helped_zh, helped_en = _helped(met)
+    more = "1 need gets more" if gains == 1 else f"{gains:,} needs get more"
+    less = "1 gets less" if loses == 1 else f"{loses:,} get less"
+    return (
+        f"{by_zh}：{gains:,} 项需求所得增加，{loses:,} 项减少，获得帮助的需求{helped_zh}。",
+        f"{by_en}: {more}, {less}; {helped_en}.",
     )
-    return f"{zh}。", f"{en}."
+
+
+def _helped(met: int) -> tuple[str, str]:
+    if not met:
+        return "一样多", "as many needs are helped"
+    zh, en = ("增加", "more") if met > 0 else ("减少", "fewer")
+    count = abs(met)
+    if count == 1:
+        return f"{zh} 1 项", f"1 {en} need is helped"
+    return f"{zh} {count:,} 项", f"{count:,} {en} needs are helped"
 
 
 def _changes(first_id: UUID, second_id: UUID, after: UUID | None) -> Subquery:
