@@ -1,5 +1,7 @@
 """Offers for a need and needs for an offer over HTTP: order, pages, filters, reasons, freshness."""
 
+from uuid import UUID
+
 import pytest
 
 from services.matching.ranking.scorecard import BUILT_IN
@@ -118,6 +120,25 @@ async def test_what_was_applied_a_moment_ago_is_in_the_answer(filled):
         assert need not in {row["need_id"] for row in (await filled.get(path))["data"]}
         gone = await filled.get(f"/needs/{need}/offers", status=404)
         assert gone["code"] == "need_not_found"
+
+
+async def test_a_need_whose_time_is_over_is_compared_with_nothing(filled):
+    """As in a round: also in the moment before its expiry is told."""
+    [need] = await filled.publish([{"title": "口罩", "item": "医用外科口罩", "quantity": 7}])
+    await filled.caught_up()
+    assert (await filled.get(f"/needs/{need}/offers"))["data"]
+    await filled.rows(
+        "matching",
+        "UPDATE need_view SET expires_at = now(), changed_seq ="
+        " (SELECT max(changed_seq) FROM need_view) + 1 WHERE need_id = $1",
+        UUID(need),
+    )
+
+    async def nothing():
+        answer = await filled.get(f"/needs/{need}/offers")
+        return (answer["data"], answer["compared"]) == ([], 0)
+
+    await filled.until(nothing, "the index looks by itself", 5)
 
 
 async def test_what_another_process_applied_is_seen_soon(filled):

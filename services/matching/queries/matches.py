@@ -84,6 +84,7 @@ async def offers_for_need(
         state = await session.scalar(select(NeedView.state).where(NeedView.need_id == need_id))
         if state != "published":
             raise domain.NeedNotFound("There is no such published need.")
+    if need is None or need.expires_at <= judge.at:
         return Matches([], 0, False)
     return await asyncio.to_thread(lines_for, retrieval, need, judge, quantity_min)
 
