@@ -4,7 +4,7 @@
 
 `snapshot.json` is what `GET /v1/rounds/{id}/snapshot` answers, `round.json` what `GET
 /v1/rounds/{id}` does. The status is 0 when the same proposals come out, 1 when others do, 2 when
-the frozen data is not what the round names.
+the frozen data is not what the round names, or is of a version of before.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from services.matching.planning import Plan, Snapshot, SnapshotDamaged, plan, wording
+from services.matching.planning import (
+    Plan,
+    Snapshot,
+    SnapshotDamaged,
+    SnapshotOutdated,
+    plan,
+    wording,
+)
 from services.matching.planning.snapshot import thaw
 from services.matching.text.configured import configure
 
@@ -33,6 +40,9 @@ def recompute(body: bytes, of: dict[str, Any], need_id: UUID | None, say: Say) -
     except SnapshotDamaged:
         say("The frozen data is not what the round names. 冻结数据与该轮所记不符。")
         return DAMAGED
+    except SnapshotOutdated:
+        say("The data are of a version of before; use that one. 冻结数据出自旧版，请用旧版重算。")
+        return DAMAGED
     say(
         f"Frozen data {of['snapshot']['sha256']}: as the round names it;"
         f" {len(snapshot.needs):,} needs, {len(snapshot.lines):,} offer lines, policy"
@@ -40,18 +50,19 @@ def recompute(body: bytes, of: dict[str, Any], need_id: UUID | None, say: Say) -
     )
     found = plan(snapshot)
     same = found.sha256() == of["proposals_sha256"]
-    say(
-        f"Proposals {found.sha256()}: "
-        + (
-            "the same as the round's. 与该轮相同。"
-            if same
-            else f"NOT the round's {of['proposals_sha256']}. 与该轮不同。"
-        )
-    )
+    say(f"Proposals {found.sha256()}: {_compared(same, of['proposals_sha256'])}")
     if need_id is not None:
         told = list(explained(snapshot, found, need_id))
         say("\n".join(told) if told else f"The round did not consider a need {need_id}.")
     return SAME if same else DIFFERENT
+
+
+def _compared(same: bool, of_round: str | None) -> str:
+    if same:
+        return "the same as the round's. 与该轮相同。"
+    if of_round is None:
+        return "the round has none, it is not computed. 该轮未算出结果。"
+    return f"NOT the round's {of_round}. 与该轮不同。"
 
 
 def explained(snapshot: Snapshot, found: Plan, need_id: UUID) -> list[str]:

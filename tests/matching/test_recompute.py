@@ -1,5 +1,6 @@
 """Computing again: by another process, in another order, with other numbers of threads."""
 
+import hashlib
 import json
 import os
 import random
@@ -72,6 +73,25 @@ def test_another_process_with_other_numbers_of_threads_finds_the_same(tmp_path, 
     )  # fmt: skip
     assert ended.returncode == SAME, ended.stdout + ended.stderr
     assert "the same as the round's" in ended.stdout
+
+
+def test_data_frozen_in_a_form_of_before_are_told_from_damaged_ones():
+    body, of = a_round(a_snapshot([a_need(1)], [a_line(1)]))
+    plain = json.loads(body)
+    del plain["earlier"]
+    plain["policy"]["weights"] = {}
+    before = json.dumps(plain).encode()
+    of["snapshot"]["sha256"] = hashlib.sha256(before).hexdigest()
+    said: list[str] = []
+    assert recompute(before, of, None, said.append) == DAMAGED
+    assert "version of before" in said[-1]
+
+
+def test_a_round_that_was_never_computed_is_not_told_to_differ():
+    said: list[str] = []
+    body, of = a_round(a_snapshot([a_need(1)], [a_line(1)]))
+    assert recompute(body, of | {"proposals_sha256": None}, None, said.append) == DIFFERENT
+    assert "the round has none" in said[-1]
 
 
 def test_it_says_so_when_data_or_proposals_are_not_the_rounds():

@@ -212,6 +212,19 @@ async def test_a_need_learns_in_words_what_the_approved_round_means_for_it(sessi
     assert "p1" not in said
 
 
+async def test_data_frozen_by_a_version_of_before_are_not_built_on(sessions):
+    await fill(sessions, [a_need_row(1)], [a_line_row(1)])
+    found = await computed(sessions)
+    body = b'{"policy":{"name":"example-1","weights":{}}}'
+    async with sessions.begin() as session:
+        await session.execute(update(RoundSnapshot).values(packed=zlib.compress(body)))
+        await session.execute(
+            update(Round).values(snapshot_sha256=hashlib.sha256(body).hexdigest())
+        )
+    with pytest.raises(domain.RoundUnknown, match="version of before"):
+        await start(sessions, kind="dry_run", snapshot_of=found.id)
+
+
 # ------------------------------------------------------- stopped, killed, resumed
 
 

@@ -27,7 +27,7 @@ from services.matching import contract, domain
 from services.matching.domain import RoundKind, RoundState, Stage, State
 from services.matching.operations import freezing
 from services.matching.operations.allocations import BY_ITSELF, facts_of
-from services.matching.planning import Snapshot, pack, unpack
+from services.matching.planning import Snapshot, SnapshotOutdated, pack, unpack
 from services.matching.policies import Policy, policies
 from services.matching.tables import (
     FACTS,
@@ -160,7 +160,12 @@ async def _snapshot(
     if (frozen.kind == placement) != (kind is placement):
         raise domain.RoundUnknown("A placement is computed again as a placement only.")
     stored = await session.get_one(RoundSnapshot, frozen.id)
-    found = await asyncio.to_thread(unpack, stored.packed, frozen.snapshot_sha256)
+    try:
+        found = await asyncio.to_thread(unpack, stored.packed, frozen.snapshot_sha256)
+    except SnapshotOutdated as error:
+        raise domain.RoundUnknown(
+            "snapshot_of was frozen by a version of before, which this one does not read."
+        ) from error
     if before is None and kind is placement:
         prices = found.start_prices
     return frozen.frozen_by, replace(

@@ -18,7 +18,13 @@ wording, reasons, words   all of it as a person reads it, in Chinese and English
 
 from services.matching.planning.plan import plan
 from services.matching.planning.results import Outcome, Part, Plan, Proposal
-from services.matching.planning.snapshot import Snapshot, SnapshotDamaged, pack, unpack
+from services.matching.planning.snapshot import (
+    Snapshot,
+    SnapshotDamaged,
+    SnapshotOutdated,
+    pack,
+    unpack,
+)
 from services.matching.solver.instance import Stopped
 
 __all__ = [
@@ -28,6 +34,7 @@ __all__ = [
     "Proposal",
     "Snapshot",
     "SnapshotDamaged",
+    "SnapshotOutdated",
     "Stopped",
     "pack",
     "plan",

@@ -87,8 +87,12 @@ class SnapshotDamaged(RuntimeError):
     """The stored snapshot is not the one that was frozen."""
 
 
+class SnapshotOutdated(RuntimeError):
+    """It is what was frozen, by a version of before, in a form that this one does not read."""
+
+
 def unpack(packed: bytes, sha256: str) -> Snapshot:
-    """Raise SnapshotDamaged unless the bytes are those that were frozen."""
+    """Raise SnapshotDamaged unless the bytes are those that were frozen, or SnapshotOutdated."""
     try:
         body = zlib.decompress(packed)
     except zlib.error as error:
@@ -97,10 +101,17 @@ def unpack(packed: bytes, sha256: str) -> Snapshot:
 
 
 def thaw(body: bytes, sha256: str) -> Snapshot:
-    """From the JSON itself; raise SnapshotDamaged unless it is what was frozen."""
+    """From the JSON itself; raise SnapshotDamaged unless it is what was frozen, or
+    SnapshotOutdated."""
     if hashlib.sha256(body).hexdigest() != sha256:
         raise SnapshotDamaged
-    plain = json.loads(body)
+    try:
+        return _thawed(json.loads(body))
+    except (KeyError, TypeError, ValueError) as error:
+        raise SnapshotOutdated from error
+
+
+def _thawed(plain: dict[str, Any]) -> Snapshot:
     return Snapshot(
         **{
             **plain,
