@@ -56,7 +56,7 @@ run: $(STAMP)
 	@exec $(BIN)/python -m deploy.up $(if $(ONCE),--once)
 
 test: $(STAMP)
-	@exec $(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+	@exec $(BIN)/python -m pytest -n 3 $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check -q .

@@ -5,9 +5,11 @@ import asyncio
 import pytest
 from sqlalchemy import func, select, text, update
 
-from services.matching.operations import freezing, rounds
+from services.matching import domain
+from services.matching.operations import freezing, keeping, rounds
+from services.matching.planning import plan, unpack
 from services.matching.queries import results
-from services.matching.tables import Allocation, NeedView, Outcome, RoundSnapshot
+from services.matching.tables import Allocation, NeedView, Outcome, Proposal, Round, RoundSnapshot
 from shared import db
 from shared.db import now
 from tests.matching.frozen import (
@@ -19,6 +21,7 @@ from tests.matching.frozen import (
     sessions_of,
     somebody,
     start,
+    the_round,
 )
 
 
@@ -148,3 +151,52 @@ async def test_a_round_is_approved_while_another_begins_with_its_prices(sessions
             while not await scalar(sessions, waiting):  # noqa: ASYNC110 - only the database knows
                 await asyncio.sleep(0.01)
     await asyncio.gather(starting, approving)
+
+
+async def test_of_an_approval_and_a_discard_at_once_one_holds(sessions):
+    await fill(sessions, [a_need_row(1)], [a_line_row(1)])
+    found = await computed(sessions)
+
+    async def discard():
+        async with sessions.begin() as session:
+            await rounds.discard(session, somebody(), found.id, "not this", now())
+
+    ended = await asyncio.gather(
+        approve(sessions, found.id), discard(), approve(sessions, found.id), return_exceptions=True
+    )
+    assert [type(one) for one in ended].count(domain.RoundNotThere) == 2
+    approved = (await the_round(sessions, found.id)).state == "approved"
+    count = await scalar(sessions, select(func.count()).select_from(Allocation))
+    told = await scalar(
+        sessions, text("SELECT count(*) FROM outbox WHERE type ~ 'round_(approved|discarded)'")
+    )
+    assert (count, told) == (int(approved), 1)
+
+
+async def test_of_a_result_and_a_cancellation_at_once_one_holds(sessions):
+    await fill(sessions, [a_need_row(1)], [a_line_row(1)])
+    for _ in range(5):
+        round_id = await start(sessions, kind="dry_run")
+
+        async def cancel(round_id=round_id):
+            async with sessions.begin() as session:
+                await rounds.cancel(session, somebody(), round_id, "late", now())
+
+        async def keep(round_id=round_id):
+            async with sessions.begin() as session:
+                frozen = await session.get_one(RoundSnapshot, round_id)
+                sha256 = (await session.get_one(Round, round_id)).snapshot_sha256
+                return await keeping.keep(
+                    session, round_id, plan(unpack(frozen.packed, sha256)), now()
+                )
+
+        kept, cancelled = await asyncio.gather(keep(), cancel(), return_exceptions=True)
+        found = await the_round(sessions, round_id)
+        count = await scalar(
+            sessions,
+            select(func.count()).select_from(Proposal).where(Proposal.round_id == round_id),
+        )
+        if isinstance(cancelled, domain.RoundNotThere):
+            assert (kept, found.state, count) == (True, "computed", 1)
+        else:
+            assert (kept, cancelled, found.state, count) == (False, None, "cancelled", 0)

@@ -81,9 +81,7 @@ class Class:
 
     def solved(self, chosen: Attempt, plain: Attempt) -> Solved:
         """plain   by welfare alone"""
-        price = rescaled(
-            room_price(chosen.solution), chosen.solution.scale, chosen.instance.scale
-        )
+        price = rescaled(room_price(chosen.solution), chosen.solution.scale, chosen.instance.scale)
         return Solved(
             urgencies=self.policy.tiers,
             edges=self.edges,
