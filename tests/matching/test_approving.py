@@ -1,6 +1,7 @@
 """What an approval makes of a round's proposals, and what is told of them afterwards."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text, update
@@ -190,7 +191,8 @@ async def test_of_a_result_and_a_cancellation_at_once_one_holds(sessions):
                     session, round_id, plan(unpack(frozen.packed, sha256)), now()
                 )
 
-        kept, cancelled = await asyncio.gather(keep(), cancel(), return_exceptions=True)
+        ended: list[Any] = await asyncio.gather(keep(), cancel(), return_exceptions=True)
+        kept, cancelled = ended
         found = await the_round(sessions, round_id)
         count = await scalar(
             sessions,
