@@ -191,7 +191,7 @@ async def test_of_a_result_and_a_cancellation_at_once_one_holds(sessions):
                     session, round_id, plan(unpack(frozen.packed, sha256)), now()
                 )
 
-        ended: list[Any] = await asyncio.gather(keep(), cancel(), return_exceptions=True)
+        ended: tuple[Any, Any] = await asyncio.gather(keep(), cancel(), return_exceptions=True)
         kept, cancelled = ended
         found = await the_round(sessions, round_id)
         count = await scalar(
