@@ -319,7 +319,10 @@ class Retrieval:
         for key in gone:
             known = self.lines.docs.get(key)
             if known is not None:
-                self.lines_of_offer.get(known.terms.offer_id, set()).discard(key)
+                left = self.lines_of_offer.get(known.terms.offer_id, set())
+                left.discard(key)
+                if not left:
+                    self.lines_of_offer.pop(known.terms.offer_id, None)
         for doc in docs:
             self.lines_of_offer.setdefault(doc.terms.offer_id, set()).add(doc.id)
 

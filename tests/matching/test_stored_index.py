@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from services.matching import following, recall
 from services.matching.index import stored
+from services.matching.retrieval import Retrieval, line_doc
 from shared.events import CloudEvent
+from tests.matching.frozen import a_line_row
 from tests.needs.builders import CITY
 
 
@@ -235,3 +238,13 @@ def test_only_one_writes_at_a_time(tmp_path):
             assert not second
     with stored.only_writer(tmp_path) as again:
         assert again
+
+
+def test_offers_whose_lines_are_gone_are_forgotten():
+    """Else a process that runs for years keeps a set for every offer there ever was."""
+    retrieval = Retrieval()
+    docs = [line_doc(SimpleNamespace(**a_line_row(n), row_hash=n)) for n in (1, 2)]
+    retrieval._change(retrieval.lines, [], docs)
+    assert set(retrieval.lines_of_offer) == {doc.terms.offer_id for doc in docs}
+    retrieval._change(retrieval.lines, [docs[0].id], [])
+    assert retrieval.lines_of_offer == {docs[1].terms.offer_id: {docs[1].id}}
