@@ -1,11 +1,13 @@
 """Rounds over HTTP: who may read what, pages, the frozen data, what the public is told."""
 
+import asyncio
 import hashlib
 import json
 from uuid import uuid4
 
 import pytest
 
+from services.matching.recompute import SAME, recompute
 from tests.needs.builders import CITY
 
 BODY = {"division_code": CITY, "policy": "example-1"}
@@ -86,6 +88,15 @@ async def test_the_frozen_data_are_sent_with_their_hash_packed_or_plain(world, r
         assert answer.headers["ETag"] == f'"{digest}"'
         assert digest == first["snapshot"]["sha256"]
         assert json.loads(answer.content)["kind"] == "dry_run"
+
+
+async def test_what_is_sent_of_a_round_is_all_it_takes_to_compute_it_again(world, rounds):
+    for of in rounds:
+        url = f"{world.urls['matching']}/v1/rounds/{of['id']}/snapshot"
+        frozen = (await world.client.get(url, headers=world.coordinator)).content
+        read = await world.get(f"/rounds/{of['id']}", world.coordinator)
+        said: list[str] = []
+        assert await asyncio.to_thread(recompute, frozen, read, None, said.append) == SAME, said
 
 
 async def test_rounds_are_for_coordinators_and_auditors(world, rounds):

@@ -114,6 +114,9 @@ class RoundRead(ReadBody):
     progress: Progress
     created_by: str
     created_at: Moment
+    proposals_sha256: str | None = Field(
+        description="Over what was decided; who computes the frozen data again finds the same."
+    )
     computed_at: Moment | None
     decided_by: str | None
     decided_at: Moment | None
