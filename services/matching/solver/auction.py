@@ -311,14 +311,14 @@ class Market:
         self.needs[:, kernels.UNIT] = self.instance.unit
         self.needs[:, kernels.PAID] = paid
         self.needs[:, kernels.STEP] = np.maximum(1, self.instance.unit * points >> STEP_BITS)
-        self.needs[:, kernels.TODO] = supply - start.given
+        self.needs[:, kernels.LACKS] = supply - start.given
         self.price[:] = start.price
         kernels.open_books(
             *books, self.price, start.quantity, self.need, self.line, *self.asks, start.price
         )
         if len(start.quantity):
             kernels.release(*self.wants(), *books, self.price, *self.asks)
-        self.bid(np.flatnonzero(self.needs[:, kernels.TODO]))
+        self.bid(np.flatnonzero(self.needs[:, kernels.LACKS]))
         self.lower()
         quantity = np.zeros(len(self.line), dtype=np.int64)
         kernels.held(self.room, self.count, self.book, quantity)
@@ -356,4 +356,4 @@ class Market:
         if left.any():
             ask = np.where(left > 0, 0, self.price + 1)
             kernels.ask_again(*books, self.price, *self.asks, ask)
-            self.bid(np.flatnonzero(self.needs[:, kernels.TODO]))
+            self.bid(np.flatnonzero(self.needs[:, kernels.LACKS]))

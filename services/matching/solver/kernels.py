@@ -3,7 +3,7 @@
 A market is a set of arrays, passed one by one because that is what machine code takes fastest:
 
 start (n+1,), line (e,), value (e,)  the edges of need i are start[i] .. start[i+1]
-needs (n, 4)             UNIT, PAID, STEP, TODO: weight of a point per base unit; extra weight;
+needs (n, 4)             UNIT, PAID, STEP, LACKS: weight of a point per base unit; extra weight;
                          least raise; units the need has not placed
 room (m+1,), count (m,)  line j's book of bids lies at room[j] .. room[j] + count[j]
 book (room[m], 3)        a heap per line, the lowest bid first: bid, whose, units
@@ -28,7 +28,7 @@ from services.matching.solver.compiled import compiled
 from services.matching.solver.instance import BoolArray, IntArray
 
 Ints: TypeAlias = NDArray[np.integer[Any]]
-UNIT, PAID, STEP, TODO = 0, 1, 2, 3
+UNIT, PAID, STEP, LACKS = 0, 1, 2, 3
 NOBODY = -1
 EDGE_BITS = 32
 EDGE_MASK = 2**EDGE_BITS - 1
@@ -164,7 +164,7 @@ def call(
     state[:] = 0
     state[1] = BLOCK
     for i in rows:
-        if needs[i, TODO] > 0:
+        if needs[i, LACKS] > 0:
             block = i // BLOCK
             queue[block * BLOCK + ring[block, 1]] = i
             ring[block, 1] += 1
@@ -195,8 +195,8 @@ def bid_all(
         ring[block, 1] -= 1
         waiting -= 1
         queued[i] = False
-        unit, paid, units = needs[i, UNIT], needs[i, PAID], needs[i, TODO]
-        needs[i, TODO] = 0
+        unit, paid, units = needs[i, UNIT], needs[i, PAID], needs[i, LACKS]
+        needs[i, LACKS] = 0
         # Slices, and lines without a sign: indices that cannot be negative are not looked at twice.
         lines, values = line[start[i] : start[i + 1]], value[start[i] : start[i + 1]]
         while units > 0:
@@ -226,7 +226,7 @@ def bid_all(
                     out >>= EDGE_BITS
                     weight *= needs[out, UNIT]
                     high, middle, low = with_product(high, middle, low, weight, -part)
-                    needs[out, TODO] += part
+                    needs[out, LACKS] += part
                     if not queued[out] and out != i:
                         queued[out] = True
                         other = out // BLOCK
@@ -254,11 +254,11 @@ def bid_all(
                     held += 1
                     break
             high, middle, low = with_product(high, middle, low, values[chosen] * unit, got)
-            units += needs[i, TODO]
-            needs[i, TODO] = 0
+            units += needs[i, LACKS]
+            needs[i, LACKS] = 0
             count[j] = held
             price[j] = book[first, 0]
-        needs[i, TODO] = units
+        needs[i, LACKS] = units
     state[0], state[1], state[2] = block, turns, waiting
     state[3], state[4], state[5] = high, middle, low
     done: bool = waiting == 0
@@ -290,7 +290,7 @@ def release(
             profit = value[whose & EDGE_MASK] * needs[i, UNIT] + needs[i, PAID] - price[j]
             taken += book[k, 2]
             if profit + needs[i, STEP] < best[i]:
-                needs[i, TODO] += book[k, 2]
+                needs[i, LACKS] += book[k, 2]
                 taken -= book[k, 2]
                 lost += book[k, 2]
                 book[k, 1] = NOBODY

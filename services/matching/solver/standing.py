@@ -156,7 +156,7 @@ class Standing:
         """These needs ask for nothing any more."""
         market = self.market
         self._required.rows[rows] = 0
-        self._needs.rows[rows, kernels.TODO] = 0
+        self._needs.rows[rows, kernels.LACKS] = 0
         changes.forget(rows, market.start, market.line, *self._books(), market.price, *market.asks)
         market.lower()
         return self._settled(None)
@@ -212,13 +212,13 @@ class Standing:
         worth: the welfare of what is held, where it is known.
         """
         free = int(self.available.sum()) - self._amount()
-        if free and self._needs.rows[:, kernels.TODO].any() and self._complete():
+        if free and self._needs.rows[:, kernels.LACKS].any() and self._complete():
             worth = None
         self.tier = self._certified(worth)
         return self.tier if self.tier.gap_ppm <= self.gap_ppm else self._afresh()
 
     def _amount(self) -> int:
-        return int(self._required.rows.sum()) - int(self._needs.rows[:, kernels.TODO].sum())
+        return int(self._required.rows.sum()) - int(self._needs.rows[:, kernels.LACKS].sum())
 
     def _certified(self, worth: int | None) -> Tier:
         market = self.market
@@ -266,13 +266,13 @@ class Standing:
             *self._books(), self.market.price, found.quantity, rows, self._line.rows,
             *self.market.asks, found.price,
         )  # fmt: skip
-        self._needs.rows[:, kernels.TODO] = self._required.rows - found.given
+        self._needs.rows[:, kernels.LACKS] = self._required.rows - found.given
 
     def _afresh(self) -> Tier:
         gone = np.flatnonzero(self._required.rows == 0)
         self._fresh(self.instance())
         # Rows without edges hold nothing.
         self._required.rows[gone] = 0
-        self._needs.rows[gone, kernels.TODO] = 0
+        self._needs.rows[gone, kernels.LACKS] = 0
         self.tier = self._certified(None)
         return self.tier
