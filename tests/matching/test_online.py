@@ -89,11 +89,11 @@ def test_a_need_of_little_worth_leaves_the_stock_to_a_later_one_of_much():
     placement = online.place(new, online.prices_from(past, 1000, tiers=1))
     assert placement.quantity.tolist() == [0, 10]
     assert placement.for_later.tolist() == [10, 0]
-    assert placement.needs_kept_waiting == 1
+    assert placement.for_urgent.tolist() == [0, 0]
     # At the end of the period nothing is worth keeping.
     free = online.place(new, online.prices_from(past, 0, tiers=1))
     assert free.quantity.tolist() == [10, 10]
-    assert free.needs_kept_waiting == 0
+    assert free.for_later.tolist() == free.for_urgent.tolist() == [0, 0]
 
 
 def test_stock_expected_by_the_urgent_is_kept_from_others_and_free_to_the_urgent():

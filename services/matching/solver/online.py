@@ -67,11 +67,6 @@ class Placement:
     for_later: IntArray
     for_urgent: IntArray
 
-    @property
-    def needs_kept_waiting(self) -> int:
-        """Needs that would have got more if nothing were kept back."""
-        return int(((self.for_later > 0) | (self.for_urgent > 0)).sum())
-
 
 def room_price(solution: Solution) -> IntArray:
     """(m,) what one more unit of each line would add to welfare, in weights of `solution.scale`.
