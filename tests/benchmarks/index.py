@@ -350,6 +350,7 @@ def whole_round(arguments: argparse.Namespace) -> None:
         line[part] = found.rows
         value[part] = np.clip(found.similarities * 500 + 500, 0, 1_000)
         item_class[part] = needs.item_class
+        print(f"{part.stop:,} needs searched: {searching:.0f} s, {memory()}", flush=True)
     print(f"candidates of {n:,} needs, two threads: {searching:.0f} s, {memory()}")
     del index
     solving = 0.0

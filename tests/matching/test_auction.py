@@ -268,7 +268,10 @@ def assert_stands(standing: Standing) -> None:
 def test_needs_come_and_go_and_lines_get_more():
     town = generate(1200, 120, seed=9)
     head, rest = split(town, 200)
-    standing = Standing(head)
+    first, second = split(head, 100)
+    standing = Standing(first)
+    standing.add(*second)
+    assert_stands(standing)
     standing.add(*rest)
     assert_stands(standing)
     standing.withdraw(np.arange(0, 1200, 7))

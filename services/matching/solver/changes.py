@@ -18,11 +18,12 @@ from services.matching.solver.kernels import (
 
 @compiled
 def asked_worth(
-    start: Ints, line: Ints, value: Ints, needs: IntArray, price: Ints, required: Ints
+    start: Ints, line: Ints, value: Ints, needs: IntArray, price: Ints, required: Ints, first: int
 ) -> tuple[int, int, int]:
-    """The needs' part of `certificate`'s bound: limbs of the sum of required x best profit."""
+    """The part of `certificate`'s bound of the needs from row `first` on: limbs of the sum of
+    required x best profit."""
     high, middle, low = 0, 0, 0
-    for i in range(len(needs)):
+    for i in range(first, len(needs)):
         best = best_profit(start, line, value, needs, price, i)
         high, middle, low = with_product(high, middle, low, best, required[i])
     return high, middle, low

@@ -2,9 +2,13 @@
 
 New needs only raise prices, so they bid and whoever they outbid bids again: the work follows what
 changes, not the size of the class. Withdrawn needs and new units leave lines with units nobody
-wants at their price; these ask less until somebody does. Each change ends with the certificate of
-the whole, measured anew; when the gap has grown too large, or units were left although needs lack
-them, all is put right from what stands or solved afresh.
+wants at their price; these ask less until somebody does.
+
+Each change ends with the certificate of the whole. Any prices prove a bound, so new needs are
+added to the proof at the prices it was made with: what those have moved since costs the bound only
+in second order (1 % new needs: 0.004 % of the welfare), and the others need not be looked at. Where
+that no longer proves the gap it is measured anew at the prices that stand; when that has grown too
+large, or units were left although needs lack them, all is put right or solved afresh.
 
 One tier, neither groups nor line steps: those are for rounds (`solve`).
 """
@@ -12,7 +16,7 @@ One tier, neither groups nor line steps: those are for rounds (`solve`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -34,6 +38,9 @@ Number = TypeVar("Number", bound=np.generic)
 SMALLER_MOST = 64
 # A column grows to this many eighths of what it holds.
 EIGHTHS = 9
+# New needs that bid together: what they set in motion stays in the processor's cache. A fifth
+# faster than all 10,000 at once; from 50 to 500 it hardly matters.
+WAVE = 200
 
 
 class _Column(Generic[Number]):
@@ -53,6 +60,16 @@ class _Column(Generic[Number]):
         self._all[len(self.rows) : size] = values
         self.rows = self._all[:size]
         return self.rows
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """A Lagrangian bound of all that stands: price (m,) it is taken at, in weights what the needs
+    add to it. `rows` needs are in it."""
+
+    price: IntArray
+    asked: int
+    rows: int
 
 
 class Standing:
@@ -91,7 +108,7 @@ class Standing:
         if search.moved:
             self._reopen(found)
         self._rows_changed()
-        self.tier = self._certified(None)
+        self._measure()
 
     @property
     def price(self) -> IntArray:
@@ -149,8 +166,12 @@ class Standing:
         self._rows_changed()
         if int(unit.max(initial=0)) > SMALLER_MOST * UNIT_MAX:
             return self._afresh()
-        self.market.bid(np.arange(old, old + len(required)))
-        return self._settled(self._worth + from_limbs(self.market.state[3:]))
+        ends_at = old + len(required)
+        for first in range(old, ends_at, WAVE):
+            self.market.bid(np.arange(first, min(first + WAVE, ends_at)))
+            self._worth += from_limbs(self.market.state[3:])
+        self._prove(self._proof)
+        return self._settled()
 
     def withdraw(self, rows: IntArray) -> Tier:
         """These needs ask for nothing any more."""
@@ -159,7 +180,8 @@ class Standing:
         self._needs.rows[rows, kernels.LACKS] = 0
         changes.forget(rows, market.start, market.line, *self._books(), market.price, *market.asks)
         market.lower()
-        return self._settled(None)
+        self._measure()
+        return self._settled()
 
     def supply(self, rows: IntArray, units: IntArray) -> Tier:
         """Lines get more units; each row once."""
@@ -169,7 +191,8 @@ class Standing:
         for row in rows.tolist():
             kernels.ask_line(*self._books(), market.price, row, *market.asks, market.price)
         market.lower()
-        return self._settled(None)
+        self._measure()
+        return self._settled()
 
     def _books(self) -> tuple[IntArray, IntArray, IntArray]:
         return self.market.room, self.market.count, self.market.book
@@ -206,33 +229,44 @@ class Standing:
         kernels.held(*self._books(), quantity)
         return quantity
 
-    def _settled(self, worth: int | None) -> Tier:
-        """Certified; completed where units and needs were left, afresh where the gap has grown.
-
-        worth: the welfare of what is held, where it is known.
-        """
-        free = int(self.available.sum()) - self._amount()
-        if free and self._needs.rows[:, kernels.LACKS].any() and self._complete():
-            worth = None
-        self.tier = self._certified(worth)
+    def _settled(self) -> Tier:
+        """Certified; completed where units and needs were left, afresh where the gap has grown."""
+        self._count()
+        if self._lacks and self._asked - self._lacks < self.available.sum() and self._complete():
+            self._measure()
+        elif self._certified().gap_ppm > self.gap_ppm:
+            self._prove(_Proof(self.price.copy(), 0, 0))
+        self.tier = self._certified()
         return self.tier if self.tier.gap_ppm <= self.gap_ppm else self._afresh()
 
-    def _amount(self) -> int:
-        return int(self._required.rows.sum()) - int(self._needs.rows[:, kernels.LACKS].sum())
+    def _count(self) -> None:
+        """What the needs ask for, and what of it they lack, in units."""
+        self._asked = int(self._required.rows.sum())
+        self._lacks = int(self._needs.rows[:, kernels.LACKS].sum())
 
-    def _certified(self, worth: int | None) -> Tier:
-        market = self.market
-        if worth is None:
-            worth = from_limbs(
-                changes.held_worth(*self._books(), self._value.rows, self._needs.rows)
-            )
-        self._worth = worth
-        amount = self._amount()
-        asked = changes.asked_worth(*market.wants(), market.price, self._required.rows)
-        best = dot(market.price, self.available) + from_limbs(asked) - self.bonus * amount
+    def _measure(self) -> None:
+        """The welfare of what is held, and its bound at the prices that stand."""
+        self._count()
+        self._worth = from_limbs(
+            changes.held_worth(*self._books(), self._value.rows, self._needs.rows)
+        )
+        self._prove(_Proof(self.price.copy(), 0, 0))
+        self.tier = self._certified()
+
+    def _prove(self, proof: _Proof) -> None:
+        """The proof with the needs that are not in it yet."""
+        more = changes.asked_worth(
+            *self.market.wants(), proof.price, self._required.rows, proof.rows
+        )
+        rows = len(self._required.rows)
+        self._proof = replace(proof, asked=proof.asked + from_limbs(more), rows=rows)
+
+    def _certified(self) -> Tier:
+        amount, worth = self._asked - self._lacks, self._worth
+        best = dot(self._proof.price, self.available) + self._proof.asked - self.bonus * amount
         return replace(
             self.tier,
-            asked=int(self._required.rows.sum()),
+            asked=self._asked,
             most=amount,
             served=amount,
             welfare=worth * MILLIONTHS_PER_POINT // self.scale,
@@ -274,5 +308,5 @@ class Standing:
         # Rows without edges hold nothing.
         self._required.rows[gone] = 0
         self._needs.rows[gone, kernels.LACKS] = 0
-        self.tier = self._certified(None)
+        self._measure()
         return self.tier
