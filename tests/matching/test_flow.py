@@ -4,12 +4,13 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from services.matching.solver.instance import Instance
+from services.matching.solver.instance import PRICE_MAX, BadInstance, Instance, rescaled
 from services.matching.solver.solve import solve
 from tests.matching.instances import an_instance, assert_feasible, instances, per_need
 
@@ -135,6 +136,20 @@ def test_quantities_of_money_do_not_overflow():
     assert_feasible(instance, result.quantity)
     assert per_need(instance, result.quantity)[1] == 100
     assert result.quantity.sum() == 2 * 10**14
+
+
+def test_quantities_whose_sum_leaves_64_bits_are_refused():
+    instance = an_instance(required=[2**50] * 2**13, available=[1], edges=[])
+    with pytest.raises(BadInstance, match="sum"):
+        solve(instance)
+
+
+def test_a_price_beyond_every_weight_is_carried_to_another_scale_without_overflow():
+    # 1000 points a unit of a class of single units, asked of one of 10^7 units and more a need.
+    dear = rescaled(np.array([1_000 * 10**12, 3]), 10**12, 2**62)
+    assert dear.tolist() == [PRICE_MAX, 3 * 2**62 // 10**12]
+    instance = an_instance(required=[10**9], available=[10**9], edges=[(0, 0, 500)])
+    assert solve(instance, method="auction", start_price=dear[:1]).quantity.tolist() == [10**9]
 
 
 def test_nothing_to_assign_is_an_empty_answer():

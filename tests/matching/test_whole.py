@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.matching.solver import fairness, placing
+from services.matching.solver.certificate import welfare
 from services.matching.solver.instance import Instance, Solution
 from services.matching.solver.solve import solve
 from services.matching.solver.whole import keeps, make_whole
@@ -265,6 +266,37 @@ def test_a_knapsack_is_the_best_of_all_subsets_and_fits_when_measured_coarsely(i
     assert sizes[chosen].sum() <= room
     coarse = placing.knapsack(gains, sizes, room, 10)
     assert sizes[coarse].sum() <= room
+
+
+def test_a_knapsack_of_very_large_room_is_measured_without_overflow():
+    count, room = 2**14, 2**50
+    chosen = placing.knapsack(np.ones(count), np.full(count, 2**38), room, 2**22)
+    assert 0 < chosen.sum() <= 2**12
+
+
+def test_whole_needs_come_near_the_bound_where_organizations_steps_cost_something():
+    rng = np.random.default_rng(3)
+    bound = reached = 0
+    for _ in range(20):
+        edges = [
+            (n, m, int(rng.integers(100, 1000)))
+            for n in range(60)
+            for m in sorted(rng.choice(12, 5, replace=False).tolist())
+        ]
+        bare = an_instance(
+            required=rng.integers(1, 6, 60).tolist(),
+            available=rng.integers(5, 25, 12).tolist(),
+            edges=edges,
+        )
+        terms = fairness.DiversityTerms(free_permille=100, steps=5, points_max=300)
+        steps = fairness.line_steps(terms, [m // 3 for m in range(12)], bare)
+        instance = replace(bare, line_steps=steps)
+        relaxed = divisible(instance)
+        found = make_whole(instance, relaxed)
+        assert_feasible(instance, found.quantity)
+        bound += welfare(instance, relaxed.quantity) * 1000 // instance.scale
+        reached += welfare(instance, found.quantity) * 1000 // instance.scale
+    assert reached >= 0.985 * bound
 
 
 def test_a_crowded_class_comes_within_a_percent_and_a_half_of_the_divisible_bound():

@@ -16,7 +16,7 @@ from services.matching.planning.snapshot import Snapshot
 from services.matching.text.configured import likeness_version
 
 # Raised when the same snapshot may come out differently: what was solved before is solved again.
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 def made_by() -> str:

@@ -37,6 +37,10 @@ QUANTITY_MAX = 2**50
 UNIT_MAX = 2**30
 # Of a bonus or a cost: as large as a hundred of the greatest weights, for floors.
 BONUS_MAX = 100 * VALUE_MAX * UNIT_MAX
+# What all needs, or all lines, come to: sums of quantities stay whole numbers of 64 bits.
+TOTAL_MAX = 2**62
+# No weight with its bonuses comes near it: a price beyond keeps everybody away just the same.
+PRICE_MAX = 2**55
 MILLION = 1_000_000
 
 
@@ -151,6 +155,11 @@ class Instance:
         yield "required is 1..2^50", _within(self.required, 1, QUANTITY_MAX)
         yield "available is 1..2^50", _within(self.available, 1, QUANTITY_MAX)
         yield "lot is at least 1", _within(self.lot, 1, QUANTITY_MAX)
+        for asked_or_offered in (self.required, self.available):
+            yield (
+                "quantities sum to 2^62 at most",
+                (float(asked_or_offered.sum(dtype=np.float64)) <= TOTAL_MAX),
+            )
         yield "edges name needs", _within(self.need, 0, n - 1)
         yield "edges name lines", _within(self.line, 0, m - 1)
         yield "value is 0..1000", _within(self.value, 0, VALUE_MAX)
@@ -269,7 +278,7 @@ class Solution:
 
 
 def rescaled(price: IntArray, scale: int, to: int) -> IntArray:
-    """Prices of one instance as start prices of another, whose scale is `to`."""
+    """Prices of one instance as start prices of another, whose scale is `to`; PRICE_MAX at most."""
     if scale == to:
         return price
-    return np.array([int(p) * to // scale for p in price], dtype=np.int64)
+    return np.array([min(int(p) * to // scale, PRICE_MAX) for p in price], dtype=np.int64)

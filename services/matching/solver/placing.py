@@ -107,7 +107,7 @@ def rise(segments: Segments, row: int, here: int, there: int, beyond: float) -> 
 def refresh(board: Board) -> None:
     """Set what follows from `used` and `served`."""
     for line in range(len(board.cost.start) - 1):
-        board.toll[line] = rise(board.cost, line, board.used[line], board.used[line] + 1, FORBIDDEN)
+        _mark_line(board, line)
     for row in range(len(board.served)):
         _mark(board, row)
 
@@ -283,7 +283,9 @@ def knapsack(gains: FloatArray, sizes: IntArray, room: int, cells_max: int) -> B
     count = len(gains)
     if sizes.sum() <= room:
         return gains > 0.0
-    measure = max(1, -(-(room * count) // cells_max))
+    # room x count / cells_max, rounded up; the product itself may leave 64 bits.
+    whole, rest = room // cells_max, room % cells_max
+    measure = max(1, whole * count - (-(rest * count) // cells_max))
     width = room // measure
     best = np.zeros(width + 1)
     took = np.zeros((count, width + 1), dtype=np.bool_)
