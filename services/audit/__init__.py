@@ -7,7 +7,7 @@ left out afterwards, not that it was true), and its own database for nothing: th
 leaf hashes and the last checkpoint lie outside PostgreSQL (docs/log.md).
 
 Files beyond the usual ones:
-merkle.py, notes.py, tiles.py   the published formats; pure
+tiles.py                        which hashes a tile holds (C2SP tlog-tiles); pure
 hashes.py                       reads stored hashes for proofs and tiles
 state.py                        what is kept outside PostgreSQL
 publisher.py                    checks the log against that, signs and publishes checkpoints

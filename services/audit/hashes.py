@@ -10,8 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit.domain import EntriesMissing
-from services.audit.merkle import STORED_LEVELS, Frontier, Node, Range, fold, node_hash
-from services.audit.merkle import perfect_parts as parts_of
+from shared.tlog.merkle import STORED_LEVELS, Frontier, Node, Range, fold, node_hash
+from shared.tlog.merkle import perfect_parts as parts_of
 
 _ENTRIES = text(
     "SELECT e.index, e.leaf"

@@ -6,11 +6,12 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.audit import domain, merkle
+from services.audit import domain
 from services.audit.contract import Producer
 from services.audit.domain import Entry
-from services.audit.merkle import Frontier
 from shared.events import CloudEvent, Emission, emit_all
+from shared.tlog import merkle
+from shared.tlog.merkle import Frontier
 
 # Each lost attempt means that somebody else appended; four feeds and a few replicas take turns.
 ATTEMPTS_MAX = 100

@@ -19,12 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.audit import hashes, operations
 from services.audit.contract import LogStarted
 from services.audit.domain import EntriesMissing, LogRefused, contiguous
-from services.audit.merkle import Frontier, extend
-from services.audit.notes import Checkpoint, Signer
 from services.audit.state import StateDirectory
 from shared.db import Sessions, now, try_lock
 from shared.events import emit
 from shared.logs import begin_trace
+from shared.tlog.checkpoints import Checkpoint
+from shared.tlog.merkle import Frontier, extend
+from shared.tlog.notes import Signer
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from services.audit.domain import (
     contiguous,
     division_bounds,
 )
-from services.audit.merkle import consistency_ranges, inclusion_ranges
 from services.audit.tiles import TileSpan, is_published
+from shared.tlog.merkle import consistency_ranges, inclusion_ranges
 
 _LAST_CHECKPOINT = text("SELECT size, root, note, at FROM checkpoint ORDER BY size DESC LIMIT 1")
 _LEAVES = text("SELECT index, leaf FROM entry WHERE index >= :lo AND index < :hi ORDER BY index")

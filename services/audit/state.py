@@ -28,16 +28,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from services.audit.domain import LogRefused
-from services.audit.merkle import HASH_BYTES
-from services.audit.notes import (
-    Checkpoint,
-    MalformedNote,
-    Signer,
-    UntrustedNote,
-    VerifierKey,
-    open_checkpoint,
-)
 from shared.files import sync_directory, write_durably
+from shared.tlog.checkpoints import Checkpoint, open_checkpoint
+from shared.tlog.merkle import HASH_BYTES
+from shared.tlog.notes import MalformedNote, Signer, UntrustedNote, VerifierKey
 
 
 class StateDirectory:

@@ -7,7 +7,7 @@ prefix of the full one. Pure.
 import re
 from dataclasses import dataclass
 
-from services.audit.merkle import TILE_WIDTH
+from shared.tlog.merkle import TILE_WIDTH
 
 LEVEL_MAX = 63
 # SPEC: tlog-tiles: N is encoded in 3-digit groups, all but the last prefixed with x: x001/x234/067.

@@ -104,8 +104,8 @@ def test_rules_read_no_clock_and_no_chance():
         "services/matching/solver/*.py",
         "services/matching/ranking/*.py",
         "services/matching/text/*.py",
-        "services/audit/merkle.py",
-        "services/audit/notes.py",
+        "shared/tlog/merkle.py",
+        "shared/tlog/notes.py",
         "shared/vocabulary/*.py",
     ]
     found = {place: list(ROOT.glob(place)) for place in places}

@@ -21,8 +21,8 @@ from deploy.postgres import free_port
 from services.audit import operations, verifier
 from services.audit.app import Settings, create_app
 from services.audit.contract import Producer
-from services.audit.merkle import Frontier, extend
 from shared.events import CloudEvent
+from shared.tlog.merkle import Frontier, extend
 
 NOWHERE = "http://127.0.0.1:9"  # nobody listens: these tests bring the events themselves
 ORIGIN = "log.test"

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from services.audit import domain, hashes, merkle, operations
+from services.audit import domain, hashes, operations
 from services.audit.contract import AlarmRaised
 from shared.events import CloudEvent
+from shared.tlog import merkle
 from tests.audit.conftest import an_event, events
 
 

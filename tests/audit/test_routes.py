@@ -9,10 +9,12 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from services.audit import merkle, verifier
-from services.audit.notes import Receipt, VerifierKey, open_checkpoint
+from services.audit import verifier
 from shared.client import Client
 from shared.events import CloudEvent, Consumer
+from shared.tlog import merkle
+from shared.tlog.checkpoints import Receipt, open_checkpoint
+from shared.tlog.notes import VerifierKey
 from tests.audit.conftest import SIZE, TOWNSHIP, an_event, events
 
 

@@ -5,9 +5,10 @@ import stat
 import pytest
 
 from services.audit.domain import LogRefused
-from services.audit.merkle import Frontier, extend
-from services.audit.notes import VerifierKey, open_checkpoint
 from services.audit.state import StateDirectory
+from shared.tlog.checkpoints import open_checkpoint
+from shared.tlog.merkle import Frontier, extend
+from shared.tlog.notes import VerifierKey
 from tests.audit.conftest import events
 
 

@@ -7,19 +7,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.audit import merkle
-from services.audit.merkle import BadProof
-from services.audit.notes import (
-    Checkpoint,
-    MalformedNote,
-    Receipt,
-    Signer,
-    UntrustedNote,
-    VerifierKey,
-    open_checkpoint,
-    open_note,
-)
 from services.audit.tiles import TileSpan, parse_span, spans_of
+from shared.tlog import merkle
+from shared.tlog.checkpoints import Checkpoint, Receipt, open_checkpoint
+from shared.tlog.merkle import BadProof
+from shared.tlog.notes import MalformedNote, Signer, UntrustedNote, VerifierKey, open_note
 
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors"
 pytestmark = pytest.mark.skipif(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.audit.merkle import Frontier, extend, leaf_hash
+from shared.tlog.merkle import Frontier, extend, leaf_hash
 from tests.system import ledger
 from tests.system.harness import System
 

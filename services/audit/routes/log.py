@@ -20,11 +20,11 @@ from services.audit.domain import (
     SizesOutOfRange,
     TileNotFound,
 )
-from services.audit.notes import Receipt
 from services.audit.tiles import LEVEL_MAX, BadTilePath, TileSpan, parse_span
 from shared.callers import Public
 from shared.db import Reading
 from shared.errors import responses
+from shared.tlog.checkpoints import Receipt
 
 TEXT = "text/plain; charset=utf-8"
 OCTETS = "application/octet-stream"

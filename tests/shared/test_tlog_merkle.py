@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.audit import merkle
-from services.audit.merkle import BadProof, Frontier, Node, extend
 from services.audit.tiles import BadTilePath, TileSpan, is_published, parse_span
+from shared.tlog import merkle
+from shared.tlog.merkle import BadProof, Frontier, Node, extend
 
 sizes = st.integers(min_value=0, max_value=1_100)
 positive = st.integers(min_value=1, max_value=1_100)
