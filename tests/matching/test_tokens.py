@@ -54,6 +54,17 @@ def test_a_measure_has_one_spelling(written: str):
     assert "500ml" in tokens(written)
 
 
+@pytest.mark.parametrize("written", ["1,000 kg", "1,000kg大米", "1000 kg", "1 tonne", "大米,1吨"])
+def test_thousands_may_be_parted_by_commas(written: str):
+    assert "1000000000mg" in tokens(written)
+    assert "0mg" not in tokens(written)
+
+
+def test_a_comma_may_also_part_two_things():
+    assert "5000000mg" in tokens("口罩100，5kg大米")
+    assert "0mg" not in tokens("1,00 kg")
+
+
 @pytest.mark.parametrize("written", ["GB 19083-2010", "GB19083", "gb/t 19083"])
 def test_a_standard_has_one_spelling(written: str):
     assert "gb19083" in tokens(written)

@@ -58,6 +58,19 @@ def test_a_malformed_file_is_refused(tmp_path: Path, text: str):
         WordVectors.read(path)
 
 
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path):
+    path = tmp_path / "latin.vec"
+    path.write_bytes(b"caf\xe9 1 2\n")
+    with pytest.raises(BadVectors, match="line 1"):
+        WordVectors.read(path)
+
+
+def test_a_word_that_is_a_space_of_another_kind_is_a_word(tmp_path: Path):
+    path = tmp_path / "spaces.vec"
+    path.write_text("tent 1 2\n\u00a0 3 4\r\n", encoding="utf-8")
+    assert list(WordVectors.read(path).rows) == ["tent", "\u00a0"]
+
+
 def test_trained_vectors_order_what_words_cannot(vectors: WordVectors):
     lines = ["bag of rice", "family tent"]
     assert TextModel.of(lines, vectors).rank("shelter", 1)[0][0] == 1

@@ -9,14 +9,15 @@ from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 
-# More digits than any measure has; they bound the work of converting.
-_NUMBER = r"\d{1,9}(?:\.\d{1,6})?"
+# More digits than any measure has; they bound the work of converting. 1,000 is a thousand.
+_NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,3}|\d{1,9})(?:\.\d{1,6})?"
 
 
 def specifications(normal: str) -> Iterator[str]:
     """Tokens of the measures and standards in a text that is NFKC and lower case.
 
-    A measure is a whole number of the smallest unit of its kind; one that is not whole is none.
+    A measure is a whole number of the smallest unit of its kind; one that is not whole, or nothing,
+    is none.
     """
     # Nothing below is found in a text without digits, and most texts have none.
     if _DIGIT.search(normal) is None:
@@ -24,8 +25,8 @@ def specifications(normal: str) -> Iterator[str]:
     measures, units, standards, prefixes = _patterns()
     for match in measures.finditer(normal):
         canonical, factor = units[match[2]]
-        value = Decimal(match[1]) * factor
-        if value == value.to_integral_value():
+        value = Decimal(match[1].replace(",", "")) * factor
+        if value and value == value.to_integral_value():
             yield f"{int(value)}{canonical}"
     for match in standards.finditer(normal):
         yield f"{prefixes[match[1]]}{match[2]}"

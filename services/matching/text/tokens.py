@@ -17,7 +17,7 @@ from services.matching.text.stems import stem, stop_words
 from services.matching.text.synonyms import synonyms
 
 # Changes whenever the same text could give other tokens.
-TOKENS_VERSION = "tokens-v2"
+TOKENS_VERSION = "tokens-v3"
 # The platform's longest text is far below this; it bounds the work a single text can cause.
 TEXT_CHARS_MAX = 8_000
 

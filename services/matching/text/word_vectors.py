@@ -62,10 +62,11 @@ class WordVectors:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 digest.update(line)
-                word, _, numbers = line.decode().strip().partition(" ")
-                if number == 1 and numbers.strip().isdigit():
-                    continue
                 try:
+                    # Some files have words that are spaces themselves: only the end is cut.
+                    word, _, numbers = line.decode().rstrip().partition(" ")
+                    if number == 1 and numbers.strip().isdigit():
+                        continue
                     vector = np.array(numbers.split(), dtype=np.float32)
                 except ValueError as error:
                     raise BadVectors(f"line {number}: not a word and numbers") from error
