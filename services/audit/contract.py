@@ -45,21 +45,50 @@ class TrailRead(Event):
 
 
 class AlarmRaised(Event):
-    """A producer's stream is not what it must be; `seq` and `event_id` say where.
+    """Something the log watches is not what it must be; which fields are there depends on what.
 
     sequence_gap       `seq` arrived where `seq_due` was due; the entry is in the log
     sequence_late      `seq` arrived after higher numbers; the entry is in the log
     content_repeated   an event id, or a number, that is in the log already came again with other
                        content; the log keeps the first, `body_sha256` is the hash of the second
+    quorum_missing     too few witnesses have cosigned since `since`; the newest signed checkpoint
+                       has `size` entries. It ends with `audit.quorum_met`
+    producer_silent    the feed of `producer` has not answered since `since`. It ends with
+                       `audit.producer_heard`
+    totals_differ      what the log adds up to is not what `producer` told
     """
 
     type: ClassVar[str] = "audit.alarm_raised"
-    alarm: Literal["sequence_gap", "sequence_late", "content_repeated"]
-    producer: Producer
-    seq: int
+    alarm: Literal[
+        "sequence_gap",
+        "sequence_late",
+        "content_repeated",
+        "quorum_missing",
+        "producer_silent",
+        "totals_differ",
+    ]
+    producer: Producer | None = None
+    seq: int | None = None
     seq_due: int | None = None
-    event_id: UUID
+    event_id: UUID | None = None
     body_sha256: str | None = None
+    size: int | None = None
+    since: Moment | None = None
+
+
+class QuorumMet(Event):
+    """Enough witnesses have cosigned again: the alarm `quorum_missing` is over."""
+
+    type: ClassVar[str] = "audit.quorum_met"
+    size: int = Field(description="Entries under the newest checkpoint that has a quorum.")
+    witnesses: list[str] = Field(description="Who cosigned it, by their names in the policy.")
+
+
+class ProducerHeard(Event):
+    """The producer's feed answers again: the alarm `producer_silent` is over."""
+
+    type: ClassVar[str] = "audit.producer_heard"
+    producer: Producer
 
 
 class EntryAppended(Body):
