@@ -1,7 +1,8 @@
 """What pairs of live needs and lines are worth, as a round would value them; a few at a time.
 
 The statistics of words are those of all open lines now (`index.words`), where a round takes those
-of its snapshot; so a fit may differ by a few thousandths between here and there.
+of its snapshot; and hashed vectors stand where it has the snapshot's latent directions. So a fit
+may differ by a few thousandths between here and there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.matching.domain import LineTerms, NeedTerms
+from services.matching.domain import LineTerms, NeedTerms, text_of
 from services.matching.index import WordIndex
 from services.matching.planning.candidates import (
     LineColumns,
@@ -27,9 +28,9 @@ from services.matching.policies import Policy
 from services.matching.ranking import features
 from services.matching.ranking.memory import AcceptanceFacts, memory, whole_vectors
 from services.matching.ranking.scorecard import Scorecard
-from services.matching.retrieval import text_of
-from services.matching.text.likeness import LATENT_SHARE
-from services.matching.text.tokens import is_chinese, tokens
+from services.matching.text.configured import configured
+from services.matching.text.likeness import are_chinese, fuse, pair_cosines, whole
+from services.matching.text.tokens import tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,12 +100,13 @@ def appraise(pairs: Pairs, judge: Judge) -> Appraised:
         line,
     )
     decisions = _decisions(pairs, judge)
+    texts = [text_of(n) for n in pairs.needs]
     dense = np.clip(np.rint(pairs.similarities * PERMILLE).astype(np.int64), 0, PERMILLE)
     values = features.values(
         features.Pairs(
             lexical=pairs.lexical,
             dense=dense,
-            fused=fused([text_of(n) for n in pairs.needs], need, pairs.lexical, dense),
+            fused=fused(texts, need, pairs.lexical, dense, _trained(texts, pairs)),
             specification_asked=asked,
             specification_met=met,
             required=needs.remaining[need],
@@ -140,15 +142,30 @@ def lexical_of(words: WordIndex, queries: Sequence[str], serials: IntArray) -> I
     return np.concatenate([np.zeros(0, dtype=np.int64), *shares])
 
 
-def fused(queries: Sequence[str], query: IntArray, lexical: IntArray, dense: IntArray) -> IntArray:
+def fused(
+    queries: Sequence[str],
+    query: IntArray,
+    lexical: IntArray,
+    dense: IntArray,
+    trained: IntArray | None = None,
+) -> IntArray:
     """As `text.likeness` fuses, with vectors in the place of the collection's latent directions,
     which are learned of collections that do not change.
 
-    query  (e,) rows of queries;  lexical, dense  (e,) thousandths
+    query  (e,) rows of queries;  lexical, dense, trained  (e,) thousandths
     """
-    share = np.array([0 if is_chinese(text) else LATENT_SHARE for text in queries], dtype=np.int64)
-    of_pair = share[query]
-    return (lexical * PERMILLE + dense * of_pair) // (PERMILLE + of_pair)
+    return fuse(are_chinese(queries)[query], lexical, dense, trained)
+
+
+def _trained(texts: Sequence[str], pairs: Pairs) -> IntArray | None:
+    """(e,) thousandths by the word vectors this process was configured with, if any."""
+    words = configured()
+    if words is None:
+        return None
+    needs, lines = (
+        whole(words.encode(some)) for some in (texts, [text_of(m) for m in pairs.lines])
+    )
+    return pair_cosines(needs, lines, pairs.need, pairs.line) // PERMILLE
 
 
 def _share(scores: IntArray, greatest: int) -> IntArray:

@@ -28,7 +28,7 @@ from uuid import UUID
 
 from sqlalchemy import Text, cast, func, literal_column, select
 
-from services.matching.domain import LineTerms, NeedTerms
+from services.matching.domain import LineTerms, NeedTerms, text_of
 from services.matching.index import (
     Document,
     LineEntry,
@@ -149,11 +149,6 @@ class NeedDoc:
             urgency=need.urgency,
             expires_at=self.expires_at,
         )
-
-
-def text_of(one: NeedTerms | LineTerms) -> str:
-    """What is compared of a need or line, as rounds do."""
-    return f"{one.title} {one.item} {one.specification or ''}"
 
 
 def _facets(doc: LineDoc | NeedDoc, urgency: str | None) -> tuple[int, int, int]:

@@ -61,7 +61,7 @@ from services.matching.domain.states import (
     next_movement,
     reachable,
 )
-from services.matching.domain.terms import LineTerms, NeedTerms, may_serve
+from services.matching.domain.terms import LineTerms, NeedTerms, may_serve, text_of
 
 __all__ = [
     "AIDING",
@@ -122,4 +122,5 @@ __all__ = [
     "reachable",
     "side_of_decliner",
     "slip_hash",
+    "text_of",
 ]

@@ -59,6 +59,11 @@ class LineTerms:
     valid_until: datetime
 
 
+def text_of(one: NeedTerms | LineTerms) -> str:
+    """What is compared of a need or line, in rounds and live."""
+    return f"{one.title} {one.item} {one.specification or ''}"
+
+
 def may_serve(line: LineTerms, need: NeedTerms, at: datetime) -> bool:
     """Hard conditions but the division, which the index's lists are: class, unit, time, rules."""
     return (

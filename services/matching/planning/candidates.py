@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from services.matching.domain import LineTerms, NeedTerms
+from services.matching.domain import LineTerms, NeedTerms, text_of
 from services.matching.index import Asks, LineEntry, OfferIndex, id_words
 from services.matching.planning.snapshot import Snapshot
 from services.matching.policies import Policy
@@ -214,10 +214,6 @@ class Comparison:
         row = found.rows[need, place]
         order = np.lexsort((row, need))
         return need[order].astype(np.int64), row[order], found.cut
-
-
-def text_of(one: NeedTerms | LineTerms) -> str:
-    return f"{one.title} {one.item} {one.specification or ''}"
 
 
 def _distinct(texts: Sequence[str]) -> tuple[list[str], IntArray]:

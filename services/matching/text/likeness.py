@@ -75,7 +75,7 @@ class TextModel:
             lexical,
             Latent.of(lexical.without_chinese()),
             vectors,
-            None if trained is None else (trained, _whole(trained.encode(document_texts))),
+            None if trained is None else (trained, whole(trained.encode(document_texts))),
         )
 
     def likeness(
@@ -94,13 +94,13 @@ class TextModel:
         scores = self.lexical.pair_scores(counts, query_rows, document_rows)
         lexical = _shares(scores, greatest[query_rows])
         latent = self.latent.pair_scores(self.latent.queries(counts), query_rows, document_rows)
-        dense = _pair_cosines(vectors, self.vectors, query_rows, document_rows)
-        trained = np.zeros_like(dense)
+        dense = pair_cosines(vectors, self.vectors, query_rows, document_rows)
+        trained = None
         if self.trained is not None:
             encoder, documents = self.trained
-            queries = _whole(encoder.encode(query_texts))
-            trained = _pair_cosines(queries, documents, query_rows, document_rows)
-        fused = self._fused(_only_words(query_texts)[query_rows], lexical, latent, trained)
+            queries = whole(encoder.encode(query_texts))
+            trained = pair_cosines(queries, documents, query_rows, document_rows)
+        fused = fuse(are_chinese(query_texts)[query_rows], lexical, latent, trained)
         return Likeness(*map(_thousandths, (lexical, dense, latent, fused)))
 
     def rank(self, query_text: str, k: int) -> list[tuple[int, int]]:
@@ -108,25 +108,32 @@ class TextModel:
         counts, greatest = self.lexical.queries(counted([query_text]))
         lexical = _shares(self.lexical.all_scores(counts), greatest)
         latent = self.latent.all_scores(self.latent.queries(counts)[0])
-        trained = np.zeros_like(latent)
+        trained = None
         if self.trained is not None:
             encoder, documents = self.trained
-            trained = _cosines(_whole(encoder.encode([query_text])), documents)
-        fused = self._fused(_only_words([query_text]), lexical, latent, trained)
+            trained = _cosines(whole(encoder.encode([query_text])), documents)
+        fused = fuse(are_chinese([query_text]), lexical, latent, trained)
         order = np.argsort(-fused, kind="stable")[:k]
         return [(int(row), int(_thousandths(fused[row]))) for row in order]
 
-    def _fused(
-        self,
-        only_words: NDArray[np.bool_],
-        lexical: NDArray[np.int64],
-        latent: NDArray[np.int64],
-        trained: NDArray[np.int64],
-    ) -> NDArray[np.int64]:
-        """All in millionths; what comes out is not yet cut to 0..1."""
-        trained_share = 0 if self.trained is None else TRAINED_SHARE
-        mixed = lexical * 1000 + latent * LATENT_SHARE + trained * trained_share
-        return np.where(only_words, lexical, mixed // (1000 + LATENT_SHARE + trained_share))
+
+def fuse(
+    chinese: NDArray[np.bool_],
+    lexical: NDArray[np.int64],
+    latent: NDArray[np.int64],
+    trained: NDArray[np.int64] | None,
+) -> NDArray[np.int64]:
+    """What orders documents, in the unit of its parts; not yet cut to 0..1.
+
+    chinese  whether the query is: then words alone count
+    trained  cosines of trained vectors; None where the process has none
+    """
+    mixed = lexical * 1000 + latent * LATENT_SHARE
+    shares = 1000 + LATENT_SHARE
+    if trained is not None:
+        mixed = mixed + trained * TRAINED_SHARE
+        shares += TRAINED_SHARE
+    return np.where(chinese, lexical, mixed // shares)
 
 
 def _read(texts: Sequence[str], vectors: NDArray[np.int8]) -> Iterator[Counter[str]]:
@@ -136,11 +143,11 @@ def _read(texts: Sequence[str], vectors: NDArray[np.int8]) -> Iterator[Counter[s
     """
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         counts = counted(texts[start : start + TEXTS_AT_ONCE])
-        vectors[start : start + TEXTS_AT_ONCE] = _whole(encode_counted(counts))
+        vectors[start : start + TEXTS_AT_ONCE] = whole(encode_counted(counts))
         yield from counts
 
 
-def _only_words(query_texts: Sequence[str]) -> NDArray[np.bool_]:
+def are_chinese(query_texts: Sequence[str]) -> NDArray[np.bool_]:
     return np.array([is_chinese(text) for text in query_texts], dtype=bool)
 
 
@@ -149,17 +156,19 @@ def _shares(scores: NDArray[np.int64], greatest: NDArray[np.int64]) -> NDArray[n
     return (scores // 1_000) * MILLION // np.maximum(greatest // 1_000, 1)
 
 
-def _whole(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
-    whole: NDArray[np.int8] = np.rint(vectors * COMPONENT_SCALE).astype(np.int8)
-    return whole
+def whole(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Rows of length one in whole numbers, COMPONENT_SCALE is one."""
+    rounded: NDArray[np.int8] = np.rint(vectors * COMPONENT_SCALE).astype(np.int8)
+    return rounded
 
 
-def _pair_cosines(
+def pair_cosines(
     queries: NDArray[np.int8],
     documents: NDArray[np.int8],
     query_rows: NDArray[np.int64],
     document_rows: NDArray[np.int64],
 ) -> NDArray[np.int64]:
+    """Millionths (e,) of the pairs (query_rows[i], document_rows[i])."""
     found = np.zeros(len(query_rows), dtype=np.int64)
     for start in range(0, len(query_rows), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
