@@ -25,6 +25,7 @@ from services.matching.operations import rankings as operations
 from services.matching.queries.rankings import acceptance_facts, active_scorecard
 from services.matching.ranking.memory import AcceptanceFacts
 from services.matching.ranking.scorecard import reasoned
+from services.matching.retrieval import facts_due
 from services.matching.tables import Proposal, Ranking
 from shared.callers import Caller
 from shared.db import now
@@ -359,6 +360,13 @@ async def test_facts_count_what_organizations_did_and_remember_accepted_pairs(ap
     assert len(facts.precedents) == counts.accepted > 0
     assert facts.precedents[0].need_text == "帐篷 帐篷 "
     assert before == elsewhere == AcceptanceFacts()
+
+
+def test_counting_what_was_accepted_takes_at_most_a_hundredth_of_the_time():
+    at = now()
+    assert facts_due(at, at) - at == timedelta(seconds=30)
+    slow = timedelta(seconds=7)
+    assert facts_due(at, at + slow) - at >= 100 * slow
 
 
 async def test_lists_go_on_where_the_page_ended(app, office):
