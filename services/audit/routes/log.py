@@ -8,7 +8,6 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from services.audit import queries
 from services.audit.contract import ColumnsRead, ConsistencyProof, InclusionProof, LogHead
 from services.audit.domain import (
     CheckpointNotFound,
@@ -20,6 +19,7 @@ from services.audit.domain import (
     SizesOutOfRange,
     TileNotFound,
 )
+from services.audit.queries import log as queries
 from services.audit.tiles import LEVEL_MAX, BadTilePath, TileSpan, parse_span
 from shared.callers import Public
 from shared.db import Reading

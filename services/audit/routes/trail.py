@@ -8,9 +8,9 @@ from uuid import UUID, uuid5
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import Row
 
-from services.audit import queries
 from services.audit.contract import EntryAppended, Producer, TrailEntry, TrailRead
 from services.audit.domain import event_in
+from services.audit.queries import log, trail
 from shared.bodies import DivisionCode, Moment
 from shared.callers import Caller, require
 from shared.db import Transaction
@@ -55,7 +55,7 @@ async def read_trail(
 ) -> Page[TrailEntry]:
     """The trail of an allocation, need, organization or officer; the reading is logged too."""
     after = decode_cursor(cursor, int)[0] if cursor else None
-    wanted = queries.TrailFilter(
+    wanted = trail.TrailFilter(
         mentioned=[each for each in (allocation, need, organization, offer) if each is not None],
         officer=officer,
         producer=producer,
@@ -64,7 +64,7 @@ async def read_trail(
         since=since,
         before=before,
     )
-    told = await queries.told(session, wanted)
+    told = await trail.told(session, wanted)
     read = TrailRead(
         allocation_id=allocation,
         need_id=need,
@@ -80,7 +80,7 @@ async def read_trail(
     await emit(
         session, read, subject="trail", actor=caller.subject, role=caller.role, division=division
     )
-    rows = await queries.trail(
+    rows = await trail.trail(
         session, wanted, newest=order == "newest", after=after, limit=limit + 1
     )
     return page(
@@ -110,7 +110,7 @@ async def read_appended(
     while True:
         # No connection is held while waiting.
         async with request.app.state.reading_sessions() as session:
-            rows = await queries.appended(session, after, limit)
+            rows = await log.appended(session, after, limit)
         left_s = until - time.monotonic()
         if rows or left_s <= 0 or request.app.state.stopping.is_set():
             break

@@ -1,9 +1,8 @@
-"""Read-only: tiles, proofs, columns and the trail. Raw SQL: no entity is built from an entry."""
+"""Tiles, proofs and columns."""
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +19,8 @@ from services.audit.domain import (
     SizesOutOfRange,
     TileNotFound,
     contiguous,
-    division_bounds,
 )
+from services.audit.queries.rows import COLUMNS
 from services.audit.tiles import TileSpan, is_published
 from shared.tlog.merkle import consistency_ranges, inclusion_ranges
 
@@ -33,11 +32,10 @@ _NODES = text(
     "SELECT index, hash FROM node WHERE level = :level AND index >= :lo AND index < :hi"
     " ORDER BY index"
 )
-_COLUMNS = "index, key AS event_id, producer, seq, type, subject, division, actor, actor_role, time"
 # Rendered by the database: a verifier asks for every row there is.
 _COLUMNS_FROM = text(
     "SELECT CAST(coalesce(json_agg(row), '[]') AS text) FROM ("  # noqa: S608 - our own list of columns
-    f"SELECT {_COLUMNS}, mentions FROM entry WHERE index >= :first ORDER BY index LIMIT :limit"
+    f"SELECT {COLUMNS}, mentions FROM entry WHERE index >= :first ORDER BY index LIMIT :limit"
     ") AS row"
 )
 _HEAD = text(
@@ -153,69 +151,3 @@ async def appended(session: AsyncSession, after: int, limit: int) -> Sequence[Ro
     rows = (await session.execute(_APPENDED, {"after": after, "limit": limit})).all()
     whole = contiguous((row[0] for row in rows), after)
     return rows if whole is None else rows[: whole - after]
-
-
-@dataclass(frozen=True)
-class TrailFilter:
-    """What the trail is asked for; None asks for nothing. `mentioned` must all be named."""
-
-    mentioned: list[UUID] = field(default_factory=list)
-    officer: str | None = None
-    producer: str | None = None
-    event_type: str | None = None
-    division: str | None = None
-    since: datetime | None = None
-    before: datetime | None = None
-
-
-_WORDS = text(
-    "SELECT EXISTS (SELECT FROM entry WHERE actor = :officer) AS officer,"
-    " EXISTS (SELECT FROM entry WHERE type = :event_type) AS event_type"
-)
-NOT_IN_THE_LOG = "(not in the log)"
-
-
-async def told(session: AsyncSession, wanted: TrailFilter) -> TrailFilter:
-    """The filter as it may be told in public: of its words only those that the log has already."""
-    has = (
-        await session.execute(_WORDS, {"officer": wanted.officer, "event_type": wanted.event_type})
-    ).one()
-    return replace(
-        wanted,
-        officer=wanted.officer if wanted.officer is None or has.officer else NOT_IN_THE_LOG,
-        event_type=(
-            wanted.event_type if wanted.event_type is None or has.event_type else NOT_IN_THE_LOG
-        ),
-    )
-
-
-async def trail(
-    session: AsyncSession, wanted: TrailFilter, *, newest: bool, after: int | None, limit: int
-) -> Sequence[Row[Any]]:
-    """Entries in the order of the log, or its reverse, beyond index `after`."""
-    lowest, highest = division_bounds(wanted.division) if wanted.division else (None, None)
-    conditions: dict[str, dict[str, Any]] = {
-        "mentions @> CAST(:mentioned AS uuid[])": {"mentioned": wanted.mentioned},
-        "actor = :officer": {"officer": wanted.officer},
-        "producer = :producer": {"producer": wanted.producer},
-        "type = :event_type": {"event_type": wanted.event_type},
-        "division >= :lowest": {"lowest": lowest},
-        "division <= :highest": {"highest": highest},
-        "time >= :since": {"since": wanted.since},
-        "time < :before": {"before": wanted.before},
-        ("index < :after" if newest else "index > :after"): {"after": after},
-    }
-    asked = {
-        condition: value
-        for condition, value in conditions.items()
-        if next(iter(value.values())) not in (None, [])
-    }
-    where = " AND ".join(asked) or "true"
-    order = "DESC" if newest else "ASC"
-    statement = text(
-        f"SELECT {_COLUMNS}, body FROM entry WHERE {where} ORDER BY index {order} LIMIT :limit"  # noqa: S608 - conditions of our own, values bound
-    )
-    values: dict[str, Any] = {"limit": limit}
-    for value in asked.values():
-        values |= value
-    return (await session.execute(statement, values)).all()

@@ -1,0 +1,1 @@
+"""Read-only. Raw SQL: no entity is built from an entry."""
