@@ -104,18 +104,15 @@ async def test_rounds_are_for_coordinators_and_auditors(world, rounds):
     auditor = world.token("auditor", subject="auditor")
     elsewhere = world.token("alliance_coordinator", subject="else", division="430300000000")
     organization = world.token("organization", subject="org", org=uuid4())
-    paths = {
-        "overview": {auditor["Authorization"], elsewhere["Authorization"]},
-        "outcomes": {auditor["Authorization"], elsewhere["Authorization"]},
-        "snapshot": {auditor["Authorization"]},
-    }
-    for path, may in paths.items():
+    compared = f"comparison?with={first['id']}"
+    within = f"comparison/needs?with={first['id']}"
+    for path in ("overview", "outcomes", "snapshot", "proposals", compared, within):
+        url = f"{world.urls['matching']}/v1/rounds/{first['id']}/{path}"
         for who in (auditor, elsewhere, organization, world.county, world.clerk):
-            status = 200 if who["Authorization"] in may else 403
-            answer = await world.client.get(
-                f"{world.urls['matching']}/v1/rounds/{first['id']}/{path}", headers=who
-            )
-            assert answer.status_code == status, (path, answer.text)
+            answer = await world.client.get(url, headers=who)
+            assert answer.status_code == (200 if who is auditor else 403), (path, answer.text)
+            if who is elsewhere:
+                assert answer.json()["code"] == "division_not_yours"
         await world.get(f"/rounds/{first['id']}/{path}", status=401)
 
 

@@ -12,14 +12,18 @@ from sqlalchemy.orm import aliased
 from services.matching import contract, domain
 from services.matching.contract.comparison import ComparedRound, ComparisonRead
 from services.matching.queries.results import fairness_read
-from services.matching.queries.rounds import card_for, round_of
+from services.matching.queries.rounds import card_for, round_for
 from services.matching.tables import NeedView, Outcome, Proposal, Round
+from shared.callers import Caller
 from shared.paging import decode_cursor
 
 
-async def compared(session: AsyncSession, first_id: UUID, second_id: UUID) -> tuple[Round, Round]:
+async def compared(
+    session: AsyncSession, caller: Caller, first_id: UUID, second_id: UUID
+) -> tuple[Round, Round]:
     """Raise NotComparable unless both were computed on the same frozen data."""
-    first, second = await round_of(session, first_id), await round_of(session, second_id)
+    first = await round_for(session, caller, first_id)
+    second = await round_for(session, caller, second_id)
     if first.totals is None or second.totals is None:
         raise domain.NotComparable("Both rounds must be computed.")
     if first.frozen_by != second.frozen_by:

@@ -10,10 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.matching import contract, domain
 from services.matching.domain import RoundState
 from services.matching.planning import wording
-from services.matching.queries.rounds import card_for, round_of
+from services.matching.queries.rounds import card_for
 from services.matching.ranking.scorecard import Scorecard
 from services.matching.tables import Allocation, NeedView, Outcome, Round, RoundSnapshot
-from shared.callers import Caller
 from shared.paging import decode_cursor
 
 
@@ -42,7 +41,6 @@ async def list_outcomes(
     cursor: str | None,
 ) -> Sequence[Outcome]:
     """In the order of needs, limit + 1 rows."""
-    await round_of(session, round_id)
     query = (
         select(Outcome)
         .where(Outcome.round_id == round_id)
@@ -141,10 +139,6 @@ def _what_became(
 # ----------------------------------------------------------------- frozen data
 
 
-async def snapshot_of(session: AsyncSession, caller: Caller, round_id: UUID) -> tuple[Round, bytes]:
-    """The round and its frozen data as stored: for auditors, and for those whose division it is."""
-    found = await round_of(session, round_id)
-    if "trail:read" not in caller.scopes and not caller.covers(found.division_code):
-        raise domain.DivisionNotYours("Your division does not cover the round's.")
-    stored = await session.get_one(RoundSnapshot, round_id)
-    return found, stored.packed
+async def packed_of(session: AsyncSession, round_id: UUID) -> bytes:
+    """The round's frozen data as stored."""
+    return (await session.get_one(RoundSnapshot, round_id)).packed

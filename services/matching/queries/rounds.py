@@ -13,6 +13,7 @@ from services.matching.planning import wording
 from services.matching.queries.rankings import card_of, ranking_of
 from services.matching.ranking.scorecard import Scorecard
 from services.matching.tables import Proposal, Round
+from shared.callers import Caller
 from shared.paging import decode_cursor
 
 STAGES = {
@@ -56,6 +57,14 @@ async def round_of(session: AsyncSession, round_id: UUID) -> Round:
     return found
 
 
+async def round_for(session: AsyncSession, caller: Caller, round_id: UUID) -> Round:
+    """What a round found is for auditors, and for those whose division covers the round's."""
+    found = await round_of(session, round_id)
+    if "trail:read" not in caller.scopes and not caller.covers(found.division_code):
+        raise domain.DivisionNotYours("Your division does not cover the round's.")
+    return found
+
+
 def round_read(row: Round) -> contract.RoundRead:
     snapshot = contract.SnapshotRead(
         needs_seq=row.needs_seq,
@@ -86,9 +95,8 @@ async def card_for(session: AsyncSession, found: Round) -> Scorecard | None:
 
 async def list_proposals(
     session: AsyncSession, round_id: UUID, need_id: UUID | None, limit: int, cursor: str | None
-) -> tuple[Round, Sequence[Proposal]]:
+) -> Sequence[Proposal]:
     """In the order of needs, limit + 1 rows."""
-    found = await round_of(session, round_id)
     query = (
         select(Proposal).where(Proposal.round_id == round_id).order_by(Proposal.id).limit(limit + 1)
     )
@@ -96,7 +104,7 @@ async def list_proposals(
         query = query.where(Proposal.need_id == need_id)
     if cursor is not None:
         query = query.where(Proposal.id > decode_cursor(cursor, UUID)[0])
-    return found, (await session.scalars(query)).all()
+    return (await session.scalars(query)).all()
 
 
 def proposal_read(row: Proposal, card: Scorecard | None) -> contract.ProposalRead:

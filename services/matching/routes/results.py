@@ -28,17 +28,17 @@ router = APIRouter(tags=["rounds"])
 @router.get(
     "/v1/rounds/{round_id}/overview",
     response_model=contract.OverviewRead,
-    responses=responses(domain.RoundNotFound, domain.NoOverview),
+    responses=responses(domain.RoundNotFound, domain.DivisionNotYours, domain.NoOverview),
 )
 async def read_overview(session: Reading, caller: Reader, round_id: UUID) -> contract.OverviewRead:
     """A round before it is approved: totals, tiers with gaps, fairness, explained samples."""
-    return await queries.overview_read(session, await rounds.round_of(session, round_id))
+    return await queries.overview_read(session, await rounds.round_for(session, caller, round_id))
 
 
 @router.get(
     "/v1/rounds/{round_id}/outcomes",
     response_model=Page[contract.OutcomeRead],
-    responses=responses(domain.RoundNotFound, InvalidCursor),
+    responses=responses(domain.RoundNotFound, domain.DivisionNotYours, InvalidCursor),
 )
 async def list_outcomes(
     session: Reading,
@@ -52,6 +52,7 @@ async def list_outcomes(
     cursor: Cursor = None,
 ) -> Page[contract.OutcomeRead]:
     """Why needs were not, or not fully, met."""
+    await rounds.round_for(session, caller, round_id)
     rows = await queries.list_outcomes(session, round_id, code, need_id, limit, cursor)
     return page(
         request, response, rows, limit, lambda o: encode_cursor(o.need_id), queries.outcome_read
@@ -61,20 +62,22 @@ async def list_outcomes(
 @router.get(
     "/v1/rounds/{round_id}/comparison",
     response_model=contract.ComparisonRead,
-    responses=responses(domain.RoundNotFound, domain.NotComparable),
+    responses=responses(domain.RoundNotFound, domain.DivisionNotYours, domain.NotComparable),
 )
 async def compare_rounds(
     session: Reading, caller: Reader, round_id: UUID, other: With
 ) -> contract.ComparisonRead:
     """This round and another on the same frozen data: totals, tiers, fairness, gains and losses."""
-    first, second = await comparison.compared(session, round_id, other)
+    first, second = await comparison.compared(session, caller, round_id, other)
     return await comparison.comparison(session, first, second)
 
 
 @router.get(
     "/v1/rounds/{round_id}/comparison/needs",
     response_model=Page[contract.ComparedNeed],
-    responses=responses(domain.RoundNotFound, domain.NotComparable, InvalidCursor),
+    responses=responses(
+        domain.RoundNotFound, domain.DivisionNotYours, domain.NotComparable, InvalidCursor
+    ),
 )
 async def compare_needs(
     session: Reading,
@@ -88,7 +91,7 @@ async def compare_needs(
     cursor: Cursor = None,
 ) -> Page[contract.ComparedNeed]:
     """Needs that get more, or less, in the other round than in this one."""
-    first, second = await comparison.compared(session, round_id, other)
+    first, second = await comparison.compared(session, caller, round_id, other)
     rows = await comparison.compared_needs(
         session, comparison.Pair(first.id, second.id), change, limit, cursor
     )
@@ -117,7 +120,8 @@ async def read_snapshot(
     session: Reading, caller: FrozenReader, request: Request, round_id: UUID
 ) -> Response:
     """The frozen data a round is computed from, to compute it again."""
-    found, packed = await queries.snapshot_of(session, caller, round_id)
+    found = await rounds.round_for(session, caller, round_id)
+    packed = await queries.packed_of(session, round_id)
     headers = {"ETag": f'"{found.snapshot_sha256}"', "Vary": "Accept-Encoding"}
     # Stored as zlib, which is what HTTP calls deflate: sent as it is to whoever takes that.
     if "deflate" in request.headers.get("accept-encoding", ""):

@@ -75,7 +75,7 @@ async def read_round(session: Reading, caller: Reader, round_id: UUID) -> contra
 @router.get(
     "/{round_id}/proposals",
     response_model=Page[contract.ProposalRead],
-    responses=responses(domain.RoundNotFound, InvalidCursor),
+    responses=responses(domain.RoundNotFound, domain.DivisionNotYours, InvalidCursor),
 )
 async def list_proposals(
     session: Reading,
@@ -88,7 +88,8 @@ async def list_proposals(
     cursor: Cursor = None,
 ) -> Page[contract.ProposalRead]:
     """What the round proposes, each explained."""
-    found, rows = await queries.list_proposals(session, round_id, need_id, limit, cursor)
+    found = await queries.round_for(session, caller, round_id)
+    rows = await queries.list_proposals(session, round_id, need_id, limit, cursor)
     card = await queries.card_for(session, found)
     return page(
         request,
