@@ -55,8 +55,8 @@ log = logging.getLogger(__name__)
 
 # Rows read, encoded and entered at once: no reader waits longer than for these.
 ROWS_A_READ = 5_000
-# What organizations accepted before is counted anew after so long at the earliest, and no more often
-# than leaves the database 99 % of its time: counting reads every allocation there ever was.
+# What organizations accepted before is counted anew after so long at the earliest, and no more
+# often than leaves the database 99 % of its time: counting reads every allocation there ever was.
 FACTS_AGE_MIN = timedelta(seconds=30)
 FACTS_PAUSE = 100
 

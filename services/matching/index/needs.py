@@ -24,7 +24,7 @@ from services.matching.index.lists import (
     likest,
     prepared,
 )
-from services.matching.index.offers import Hit, cosines_of, part_of
+from services.matching.index.offers import Hit, cosines_of, part_of, state_of, words_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,8 +73,7 @@ class NeedIndex:
         self._dimension = dimension
         self.gate = Gate()
         self.rows = Rows(_COLUMNS)
-        self._units, self._kinds, self._classes = Words(), Words(), Words()
-        self._urgencies = Words()
+        self._words = {name: Words() for name in ("units", "kinds", "classes", "urgencies")}
         self._lists = Lists(dimension, lists)
         # Item class -> its divisions' codes, ascending, and their lists; of so many lists in all.
         self._sorted: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
@@ -163,41 +162,25 @@ class NeedIndex:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything as arrays, for `restored`. The caller holds the gate."""
-        words = {
-            name: np.array(list(column), dtype=np.str_)
-            for name, column in (
-                ("units", self._units),
-                ("kinds", self._kinds),
-                ("classes", self._classes),
-                ("urgencies", self._urgencies),
-            )
-        }
-        return (
-            {f"rows.{n}": a for n, a in self.rows.state().items()}
-            | {f"lists.{n}": a for n, a in self._lists.state().items()}
-            | {f"words.{n}": a for n, a in words.items()}
-        )
+        return state_of(self.rows, self._lists, self._words)
 
     @classmethod
     def restored(cls, dimension: int, state: dict[str, NDArray[Any]]) -> NeedIndex:
         made = cls(dimension, 1)
         made.rows.restore(part_of(state, "rows"))
         made._lists = Lists.restored(part_of(state, "lists"))
-        made._units = Words(state["words.units"].tolist())
-        made._kinds = Words(state["words.kinds"].tolist())
-        made._classes = Words(state["words.classes"].tolist())
-        made._urgencies = Words(state["words.urgencies"].tolist())
+        made._words = words_of(state, made._words)
         return made
 
     def _set_facts(self, row: int, need: NeedEntry) -> None:
         rows = self.rows
-        rows["unit"][row] = self._units.number(need.unit)
+        rows["unit"][row] = self._words["units"].number(need.unit)
         rows["remaining"][row] = need.remaining
-        rows["kind"][row] = self._kinds.mask([need.applicant_kind])
-        rows["class"][row] = self._classes.mask(
+        rows["kind"][row] = self._words["kinds"].mask([need.applicant_kind])
+        rows["class"][row] = self._words["classes"].mask(
             [] if need.household_class is None else [need.household_class]
         )
-        rows["urgency"][row] = self._urgencies.number(need.urgency)
+        rows["urgency"][row] = self._words["urgencies"].number(need.urgency)
         rows["expires_at"][row] = microseconds(need.expires_at)
 
     def _take_entries(self, rows: Sequence[int]) -> None:
@@ -230,7 +213,7 @@ class NeedIndex:
         facts = self.rows
         tests: list[Callable[[NDArray[np.int64]], NDArray[np.bool_]]] = []
         if offered is not None:
-            unit = self._units.known([offered.unit])[0]
+            unit = self._words["units"].known([offered.unit])[0]
             lot, at = offered.lot, microseconds(offered.at)
             tests += [
                 lambda rows: facts["unit"][rows] == unit,
@@ -238,16 +221,18 @@ class NeedIndex:
                 lambda rows: facts["expires_at"][rows] > at,
             ]
             if offered.applicant_kinds:
-                kinds = np.bitwise_or.reduce(self._kinds.bits(offered.applicant_kinds))
+                bits = self._words["kinds"].bits(offered.applicant_kinds)
+                kinds = np.bitwise_or.reduce(bits)
                 tests.append(lambda rows: facts["kind"][rows] & kinds != 0)
             if offered.household_classes:
-                classes = np.bitwise_or.reduce(self._classes.bits(offered.household_classes))
+                bits = self._words["classes"].bits(offered.household_classes)
+                classes = np.bitwise_or.reduce(bits)
                 tests.append(lambda rows: facts["class"][rows] & classes != 0)
         if wanted is not None:
             least = wanted.remaining_min
             tests.append(lambda rows: facts["remaining"][rows] >= least)
             if wanted.urgency is not None:
-                urgency = self._urgencies.known([wanted.urgency])[0]
+                urgency = self._words["urgencies"].known([wanted.urgency])[0]
                 tests.append(lambda rows: facts["urgency"][rows] == urgency)
 
         def accept(rows: NDArray[np.int64], queries: NDArray[np.int64]) -> NDArray[np.bool_]:

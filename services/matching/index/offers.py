@@ -70,7 +70,7 @@ class OfferIndex:
         self._dimension = dimension
         self.gate = Gate()
         self.rows = Rows(_COLUMNS)
-        self._units, self._kinds, self._classes = Words(), Words(), Words()
+        self._words = {name: Words() for name in ("units", "kinds", "classes")}
         self._lists = Lists(dimension, lists)
         self._lists.room_for(LEVELS)
         self._entries_of: dict[int, NDArray[np.int64]] = {}
@@ -194,28 +194,14 @@ class OfferIndex:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything as arrays, for `restored`. The caller holds the gate."""
-        words = {
-            name: np.array(list(column), dtype=np.str_)
-            for name, column in (
-                ("units", self._units),
-                ("kinds", self._kinds),
-                ("classes", self._classes),
-            )
-        }
-        return (
-            {f"rows.{n}": a for n, a in self.rows.state().items()}
-            | {f"lists.{n}": a for n, a in self._lists.state().items()}
-            | {f"words.{n}": a for n, a in words.items()}
-        )
+        return state_of(self.rows, self._lists, self._words)
 
     @classmethod
     def restored(cls, dimension: int, state: dict[str, NDArray[Any]]) -> OfferIndex:
         made = cls(dimension, 1)
         made.rows.restore(part_of(state, "rows"))
         made._lists = Lists.restored(part_of(state, "lists"))
-        made._units = Words(state["words.units"].tolist())
-        made._kinds = Words(state["words.kinds"].tolist())
-        made._classes = Words(state["words.classes"].tolist())
+        made._words = words_of(state, made._words)
         entries = np.flatnonzero(made._lists.row_of >= 0)
         owners = made._lists.row_of[entries]
         order = np.argsort(owners, kind="stable")
@@ -227,13 +213,13 @@ class OfferIndex:
 
     def _set_facts(self, row: int, line: LineEntry) -> None:
         rows = self.rows
-        rows["unit"][row] = self._units.number(line.unit)
+        rows["unit"][row] = self._words["units"].number(line.unit)
         rows["available"][row] = line.available
         rows["lot"][row] = line.lot
         rows["valid_from"][row] = microseconds(line.valid_from)
         rows["valid_until"][row] = microseconds(line.valid_until)
-        rows["kinds"][row] = self._kinds.mask(line.applicant_kinds)
-        rows["classes"][row] = self._classes.mask(line.household_classes)
+        rows["kinds"][row] = self._words["kinds"].mask(line.applicant_kinds)
+        rows["classes"][row] = self._words["classes"].mask(line.household_classes)
 
     def _take_entries(self, rows: Sequence[int]) -> None:
         gone = [self._entries_of.pop(row) for row in rows if row in self._entries_of]
@@ -255,9 +241,9 @@ class OfferIndex:
 
     def _acceptance(self, asks: Asks) -> Any:
         """The hard conditions of `domain.may_serve` but class and division, over arrays."""
-        units = self._units.known(asks.units)
-        kinds = self._kinds.bits(asks.applicant_kinds)
-        classes = self._classes.bits(asks.household_classes)
+        units = self._words["units"].known(asks.units)
+        kinds = self._words["kinds"].bits(asks.applicant_kinds)
+        classes = self._words["classes"].bits(asks.household_classes)
         remaining = np.asarray(asks.remaining, dtype=np.int64)
         facts, at, least = self.rows, microseconds(asks.at), max(1, asks.available_min)
 
@@ -285,6 +271,19 @@ def cosines_of(
     there = entries >= 0
     found[there] = lists.cosines(prepared(vector[None], None), entries[there])
     return found
+
+
+def state_of(rows: Rows, lists: Lists, words: dict[str, Words]) -> dict[str, NDArray[Any]]:
+    """An index as arrays; `part_of` and `words_of` read them back."""
+    return (
+        {f"rows.{name}": array for name, array in rows.state().items()}
+        | {f"lists.{name}": array for name, array in lists.state().items()}
+        | {f"words.{name}": np.array(list(of), dtype=np.str_) for name, of in words.items()}
+    )
+
+
+def words_of(state: dict[str, NDArray[Any]], names: Iterable[str]) -> dict[str, Words]:
+    return {name: Words(state[f"words.{name}"].tolist()) for name in names}
 
 
 def part_of(state: dict[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:
