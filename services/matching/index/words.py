@@ -19,8 +19,8 @@ from uuid import UUID
 import numpy as np
 
 from services.matching.index.lists import Gate
-from services.matching.text.lexical import EMPHASIS, K1, PAIR_EMPHASIS, WEIGHT_SCALE, B
-from services.matching.text.tokens import counted, is_chinese_token
+from services.matching.text.lexical import emphasis_of, rarity_of, weights_of
+from services.matching.text.tokens import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -188,7 +188,7 @@ class WordIndex:
 
     def query(self, text: str) -> Query:
         asked = {
-            column: count * _emphasis(word)
+            column: count * emphasis_of(word)
             for word, count in counted([text])[0].items()
             if (column := self._column_of.get(word)) is not None and self._having.array[column]
         }
@@ -247,13 +247,9 @@ class WordIndex:
 
     def _weights(self, columns: int | IntArray, serials: IntArray, counts: IntArray) -> IntArray:
         documents = len(self.serial_of)
-        having = self._having.array[columns]
-        idf = np.log1p((documents - having + 0.5) / (having + 0.5))
+        rarity = rarity_of(self._having.array[columns], documents)
         mean = self._length / max(1, documents)
-        slack = K1 * (1 - B + B * self._lengths.array[serials] / max(mean, 1e-9))
-        share = idf * counts * (K1 + 1) / (counts + slack)
-        weights: IntArray = np.rint(share * WEIGHT_SCALE).astype(np.int64)
-        return weights
+        return weights_of(rarity, counts, self._lengths.array[serials], max(mean, 1e-9))
 
     # ------------------------------------------------------------- changing
 
@@ -375,7 +371,3 @@ class _Postings:
         if column + 1 >= len(self.starts):
             return slice(0, 0)
         return slice(int(self.starts[column]), int(self.starts[column + 1]))
-
-
-def _emphasis(word: str) -> int:
-    return PAIR_EMPHASIS if len(word) == 2 and is_chinese_token(word) else EMPHASIS

@@ -62,8 +62,7 @@ class Lexical:
         greatest = np.zeros(len(columns), dtype=np.int64)
         if by_token.nnz:
             greatest[:] = by_token.max(axis=0).toarray().ravel()
-        pairs = np.array([len(t) == 2 and is_chinese_token(t) for t in columns], dtype=bool)
-        emphasis = np.where(pairs, PAIR_EMPHASIS, EMPHASIS).astype(np.int64)
+        emphasis = np.array([emphasis_of(token) for token in columns], dtype=np.int64)
         return cls(columns, weights, by_token, greatest, emphasis)
 
     def queries(
@@ -131,10 +130,35 @@ def _weights(counts: sparse.csr_array) -> sparse.csr_array:
     if not counts.nnz:
         return counts
     having = np.bincount(counts.indices, minlength=counts.shape[1])
-    idf = np.log1p((documents - having + 0.5) / (having + 0.5))
+    rarity = rarity_of(having, documents)[counts.indices]
     length = np.asarray(counts.sum(axis=1)).ravel()
     of_row = np.repeat(np.arange(documents), np.diff(counts.indptr))
-    slack = K1 * (1 - B + B * length[of_row] / length.mean())
-    share = idf[counts.indices] * counts.data * (K1 + 1) / (counts.data + slack)
-    whole = np.rint(share * WEIGHT_SCALE).astype(np.int64)
+    whole = weights_of(rarity, counts.data, length[of_row], float(length.mean()))
     return sparse.csr_array((whole, counts.indices, counts.indptr), shape=counts.shape)
+
+
+def rarity_of(having: NDArray[np.int64], documents: int) -> NDArray[np.float64]:
+    """Inverse document frequency of tokens that `having` of the documents have."""
+    rarity: NDArray[np.float64] = np.log1p((documents - having + 0.5) / (having + 0.5))
+    return rarity
+
+
+def weights_of(
+    rarity: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    length: NDArray[np.int64],
+    mean: float,
+) -> NDArray[np.int64]:
+    """What tokens give to their documents' scores when asked once.
+
+    counts, length   of the token in the document; of the document, beside the mean of all
+    """
+    slack = K1 * (1 - B + B * length / mean)
+    share = rarity * counts * (K1 + 1) / (counts + slack)
+    whole: NDArray[np.int64] = np.rint(share * WEIGHT_SCALE).astype(np.int64)
+    return whole
+
+
+def emphasis_of(token: str) -> int:
+    """What one occurrence in a query counts."""
+    return PAIR_EMPHASIS if len(token) == 2 and is_chinese_token(token) else EMPHASIS
