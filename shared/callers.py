@@ -53,6 +53,7 @@ SCOPES: dict[str, str] = {
     "allocations:confirm": "Confirm that help arrived",
     "slips:issue": "Print a household's one-time confirmation slip",
     "trail:read": "Read the audit trail",
+    "totals:ask": "Ask a service for the totals of its ledger between two days",
     "events:read": "Follow the event feeds",
 }
 
@@ -85,8 +86,8 @@ ROLES: dict[str, frozenset[str]] = {
     "organization": frozenset(
         {"organizations:enter", "offers:enter", "allocations:accept", "allocations:deliver"}
     ),
-    "supervisor": frozenset({"trail:read", "needs:read", "objections:decide"}),
-    "auditor": frozenset({"trail:read"}),
+    "supervisor": frozenset({"trail:read", "totals:ask", "needs:read", "objections:decide"}),
+    "auditor": frozenset({"trail:read", "totals:ask"}),
     "service": frozenset({"needs:commit", "ledger:move", "events:read"}),
 }
 

@@ -3,10 +3,11 @@
 from fastapi import FastAPI
 from pydantic_settings import SettingsConfigDict
 
-from services.donors.operations import due
+from services.donors.operations import due, totals
 from services.donors.routes import routers
 from shared.events import feed_router
-from shared.service import Clock, ServiceSettings, create_service
+from shared.service import Clock, ServiceSettings, Task, create_service
+from shared.totals import totals_router
 
 
 class Settings(ServiceSettings):
@@ -23,10 +24,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return create_service(
         "donors",
         settings,
-        [*routers, feed_router("donors")],
+        [*routers, totals_router(totals.TELLER), feed_router("donors")],
         description="Organizations, their offers, and the ledger of what each offer still has.",
         clocks=[
             Clock("open offers", settings.clock_s, due.open_due),
             Clock("expire offers", settings.clock_s, due.expire_due),
         ],
+        tasks=[Task("totals", totals.TELLER.run)],
     )

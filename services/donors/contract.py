@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
+from shared import totals
 from shared.bodies import (
     BaseQuantity,
     Body,
@@ -219,6 +220,10 @@ class ReservationPut(Body):
 
     quantity: BaseQuantity
     state: MovementState
+    division_code: DivisionCode | None = Field(
+        None,
+        description="Where it goes: kept from the first PUT, cut to the county, for daily totals.",
+    )
 
 
 class ReservationItem(ReservationPut):
@@ -355,6 +360,11 @@ class OfferBlocked(Event):
 
 
 class ReservationMoved(Event):
+    """`item_class` is None in events of the first form, which did not say what totals need.
+
+    division_code  county it goes to; None when whoever reserved did not say
+    """
+
     type: ClassVar[str] = "donors.reservation_moved"
     line_id: UUID
     offer_id: UUID
@@ -362,3 +372,11 @@ class ReservationMoved(Event):
     quantity: int
     state: MovementState
     line_available: int
+    state_before: MovementState | None = None
+    division_code: str | None = None
+    item_class: str | None = None
+    unit: str | None = None
+
+
+class TotalsTold(totals.TotalsTold):
+    type: ClassVar[str] = "donors.totals_told"

@@ -23,6 +23,7 @@ from services.donors.domain.offers import MAY_EXPIRE, OfferState
 from services.donors.domain.organizations import OrganizationState
 from shared.db import COLUMN_TYPES, NAMING_CONVENTION
 from shared.events import add_event_tables
+from shared.totals import add_totals_table
 from shared.vocabulary.movements import MovementState
 
 
@@ -169,6 +170,8 @@ class Reservation(Base):
     quantity: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(Text)
     moved_at: Mapped[datetime]
+    # The county it goes to, for totals.
+    division_code: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         CheckConstraint("quantity > 0", name="quantity_positive"),
@@ -177,3 +180,4 @@ class Reservation(Base):
 
 
 add_event_tables(Base.metadata)
+add_totals_table(Base.metadata)

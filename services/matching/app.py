@@ -8,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.matching import following
 from services.matching.keys import SlipKey
+from services.matching.operations import totals
 from services.matching.operations.allocations import fall_due
 from services.matching.policies import policies
 from services.matching.recall import Keeper
@@ -24,6 +25,7 @@ from services.matching.worker import Drive, compute_rounds
 from shared.client import Client
 from shared.events import Consumer, feed_router
 from shared.service import Clock, ServiceSettings, Task, create_service
+from shared.totals import totals_router
 
 DESCRIPTION = (
     "Which offer goes to which need: matches with reasons, rounds over frozen snapshots, and the"
@@ -70,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             results_router,
             rankings_router,
             allocations_router,
+            totals_router(totals.TELLER),
             feed_router("matching"),
         ],
         description=DESCRIPTION,
@@ -94,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Task("rounds", compute_rounds),
             Task("rankings", train_rankings),
             Task("driver", Drive(donors, needs).run),
+            Task("totals", totals.TELLER.run),
         ],
         clients=[needs, donors, audit],
     )

@@ -55,6 +55,7 @@ class Load:
     line_id: UUID
     need_id: UUID
     quantity: int
+    division_code: str
     target: MovementState
     line_movement: str | None
     need_movement: str | None
@@ -104,6 +105,7 @@ async def _due(sessions: Sessions, at: datetime) -> list[Load]:
                 Allocation.line_id,
                 Allocation.need_id,
                 Allocation.quantity,
+                Allocation.division_code,
                 Allocation.target,
                 Allocation.line_movement,
                 Allocation.need_movement,
@@ -113,7 +115,7 @@ async def _due(sessions: Sessions, at: datetime) -> list[Load]:
             .order_by(Allocation.try_at, Allocation.id)
             .limit(BATCH_SIZE)
         )
-        return [Load(*row[:4], MovementState(row.target), *row[5:]) for row in rows]
+        return [Load(*row[:5], MovementState(row.target), *row[6:]) for row in rows]
 
 
 def _line_step(load: Load) -> MovementState | None:
@@ -154,7 +156,11 @@ async def _ask_donors(client: Client, steps: Steps) -> Sequence[donors.MovedItem
         client,
         [
             donors.ReservationItem(
-                line_id=load.line_id, allocation_id=load.id, quantity=load.quantity, state=step
+                line_id=load.line_id,
+                allocation_id=load.id,
+                quantity=load.quantity,
+                state=step,
+                division_code=load.division_code,
             )
             for load, step in steps
         ],

@@ -15,6 +15,7 @@ from services.matching.views import Base as Base
 from services.matching.views import LineView as LineView
 from services.matching.views import NeedView as NeedView
 from shared.events import add_event_tables
+from shared.totals import add_totals_table
 
 
 def _one_of(column: str, values: type[StrEnum]) -> str:
@@ -309,3 +310,4 @@ class Ranking(Base):
 
 
 add_event_tables(Base.metadata)
+add_totals_table(Base.metadata)

@@ -6,12 +6,14 @@ from fastapi import FastAPI
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.needs.operations import totals
 from services.needs.operations.publication import expire_due, publish_due, suspend_overdue
 from services.needs.policies import deprivation_index, policies
 from services.needs.privacy import Privacy
 from services.needs.routes import ROUTERS
 from shared.events import feed_router
-from shared.service import Clock, ServiceSettings, create_service
+from shared.service import Clock, ServiceSettings, Task, create_service
+from shared.totals import totals_router
 
 
 class Settings(ServiceSettings):
@@ -38,13 +40,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = create_service(
         "needs",
         settings,
-        [*ROUTERS, feed_router("needs")],
+        [*ROUTERS, totals_router(totals.TELLER), feed_router("needs")],
         description="Households and their identification, needs and their verification.",
         clocks=[
             Clock("publish", settings.clock_s, publish),
             Clock("review", settings.clock_s, suspend_overdue),
             Clock("expire", settings.clock_s, expire_due),
         ],
+        tasks=[Task("totals", totals.TELLER.run)],
     )
     app.state.privacy = privacy
     return app

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from shared import totals
 from shared.bodies import (
     BaseQuantity,
     Body,
@@ -580,9 +581,18 @@ class NeedClosed(Event):
 
 
 class CommitmentMoved(Event):
+    """`item_class` is None in events of the first form, which did not say what totals need."""
+
     type: ClassVar[str] = "needs.commitment_moved"
     need_id: UUID
     allocation_id: UUID
     quantity: int
     state: MovementState
     need_remaining: int = Field(description="Required less reserved, in transit and delivered.")
+    state_before: MovementState | None = None
+    item_class: str | None = None
+    unit: str | None = None
+
+
+class TotalsTold(totals.TotalsTold):
+    type: ClassVar[str] = "needs.totals_told"

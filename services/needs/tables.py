@@ -23,6 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column
 
 from shared.db import COLUMN_TYPES, NAMING_CONVENTION
 from shared.events.tables import add_event_tables
+from shared.totals import add_totals_table
 from shared.vocabulary.codes import ApplicantKind, HouseholdClass, Level, NeedState, Term, Urgency
 from shared.vocabulary.movements import MovementState
 
@@ -33,6 +34,7 @@ class Base(DeclarativeBase):
 
 
 add_event_tables(Base.metadata)
+add_totals_table(Base.metadata)
 
 
 def _one_of(column: str, codes: type[Term] | type[MovementState] | tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, tuple_
@@ -17,6 +18,7 @@ from services.donors.tables import Offer, OfferLine, Reservation
 from shared.callers import Caller
 from shared.errors import ServiceError
 from shared.events import Emission, Event, emit_all
+from shared.vocabulary import divisions
 from shared.vocabulary.movements import MovementState
 
 Key = tuple[UUID, UUID]
@@ -109,16 +111,22 @@ class _Books:
             return refused
         if known is not None and known.state == item.state:
             return Moved(known, line.available)
+        before = None if held is None else held.state
         for column, delta in change._asdict().items():
             setattr(line, column, getattr(line, column) + delta)
         if known is None:
-            known = Reservation(**item.model_dump(), moved_at=moment)
+            known = Reservation(**_facts(item), moved_at=moment)
             self._session.add(known)
             self._held[key] = known
         else:
             known.state, known.moved_at = item.state, moment
         fact = contract.ReservationMoved(
-            offer_id=offer.id, **item.model_dump(), line_available=line.available
+            offer_id=offer.id,
+            **_facts(item) | {"division_code": known.division_code},
+            line_available=line.available,
+            state_before=before,
+            item_class=line.item_class,
+            unit=line.base_unit,
         )
         self._emit(offer, fact, caller)
         return Moved(known, line.available)
@@ -146,3 +154,8 @@ class _Books:
                 offer.organization.division_code,
             )
         )
+
+
+def _facts(item: contract.ReservationItem) -> dict[str, Any]:
+    code = item.division_code
+    return item.model_dump() | {"division_code": code and divisions.cut_to(code, "county")}

@@ -39,7 +39,7 @@ async def move_reservation(
 ) -> contract.ReservationRead:
     """Hold a quantity of a line for an allocation, or move what it holds; repeating is harmless."""
     item = contract.ReservationItem(
-        line_id=line_id, allocation_id=allocation_id, quantity=body.quantity, state=body.state
+        line_id=line_id, allocation_id=allocation_id, **body.model_dump()
     )
     moved = await operations.move(session, caller, item, now())
     return queries.reservation_read(moved.reservation, moved.line_available)

@@ -42,6 +42,7 @@ from services.matching.contract.events import (
     RoundDiscarded,
     RoundStarted,
     SlipIssued,
+    TotalsTold,
 )
 from services.matching.contract.matches import (
     MatchReason,
@@ -183,5 +184,6 @@ __all__ = [
     "SnapshotRead",
     "Stage",
     "TierTotals",
+    "TotalsTold",
     "Urgency",
 ]

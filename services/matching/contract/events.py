@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import Field
 
 from services.matching.contract.terms import Method, RoundKind, Side
+from shared import totals
 from shared.bodies import Moment
 from shared.events.model import Event
 
@@ -69,7 +70,10 @@ class RoundCancelled(Event):
 
 
 class AllocationEvent(Event):
-    """What every event of an allocation says; the division is the envelope's."""
+    """What every event of an allocation says; the division is the envelope's.
+
+    state_before  None when it has just begun, in events of the first form, and where none moves it
+    """
 
     allocation_id: UUID
     round_id: UUID
@@ -82,6 +86,7 @@ class AllocationEvent(Event):
     quantity: int
     unit: str
     policy: str
+    state_before: str | None = None
 
 
 class AllocationProposed(AllocationEvent):
@@ -144,3 +149,7 @@ class AllocationExpired(AllocationEvent):
 class AllocationReturned(AllocationEvent):
     type: ClassVar[str] = "matching.allocation_returned"
     reason_code: str
+
+
+class TotalsTold(totals.TotalsTold):
+    type: ClassVar[str] = "matching.totals_told"

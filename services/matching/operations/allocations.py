@@ -209,6 +209,7 @@ class Desk:
         self._moved: list[tuple[Allocation, Emission]] = []
 
     def move(self, allocation: Allocation, wanted: State, **said: Any) -> None:
+        said["state_before"] = allocation.state
         allocation.state = domain.move(State(allocation.state), wanted)
         allocation.reason_code = said.get("reason_code")
         allocation.side = said.get("side")
@@ -263,7 +264,7 @@ _EVENTS: dict[State, type[contract.AllocationEvent]] = {
     State.CANCELLED: contract.AllocationCancelled,
     State.RETURNED: contract.AllocationReturned,
 }
-_FACTS = tuple(set(contract.AllocationEvent.model_fields) - {"allocation_id"})
+_FACTS = tuple(set(contract.AllocationEvent.model_fields) - {"allocation_id", "state_before"})
 
 
 def facts_of(allocation: Any) -> dict[str, Any]:

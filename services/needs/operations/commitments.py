@@ -54,10 +54,10 @@ async def move_all(
             key = (item.need_id, item.allocation_id)
             after = Commitment(item.quantity, item.state)
             holding = apply(holding_of(need), NeedState(need.state), held.get(key), after)
-            if held.get(key) != after:
+            if (known := held.get(key)) != after:
                 held[key] = after
                 _write(need, holding)
-                emissions.append(_moved(need, item, holding, actor))
+                emissions.append(_moved(need, item, known, holding, actor))
             results.append(
                 contract.CommitmentRead(**item.model_dump(), need_remaining=holding.remaining)
             )
@@ -103,7 +103,11 @@ def _write(need: tables.Need, holding: Holding) -> None:
 
 
 def _moved(
-    need: tables.Need, item: contract.CommitmentItem, holding: Holding, actor: Actor
+    need: tables.Need,
+    item: contract.CommitmentItem,
+    known: Commitment | None,
+    holding: Holding,
+    actor: Actor,
 ) -> Emission:
     event = contract.CommitmentMoved(
         need_id=item.need_id,
@@ -111,6 +115,9 @@ def _moved(
         quantity=item.quantity,
         state=item.state,
         need_remaining=holding.remaining,
+        state_before=None if known is None else known.state,
+        item_class=need.item_class,
+        unit=need.base_unit,
     )
     return told(need, event, actor)
 
