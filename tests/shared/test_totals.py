@@ -80,8 +80,8 @@ class Books:
                 moves = [
                     e.data["quantity"] for e in events if e.type == Moved.type and e.seq <= until
                 ]
-                row = event.data["rows"][0] if event.data["rows"] else [None] * 5 + ["0", 0]
-                found.append((event.data, (int(row[5]), row[6]), (sum(moves), len(moves))))
+                rows = [(int(row[5]), row[6]) for row in event.data["rows"]] or [(0, 0)]
+                found.append((event.data, rows[0], (sum(moves), len(moves))))
         return found
 
 
@@ -189,11 +189,12 @@ async def test_missed_days_are_told_in_order_each_once_by_two_replicas(books):
 
 
 async def test_the_database_refuses_a_day_told_twice(books):
-    moment, day = now(), date(2026, 11, 1)
-    arguments = (books.sessions, day, "day_end", moment, "a", "r")
-    assert await TELLER._tell(*arguments)
+    async def tell():
+        return await TELLER._tell(books.sessions, date(2026, 11, 1), "day_end", now(), "a", "r")
+
+    assert await tell()
     await books.moved(1)
-    assert await TELLER._tell(*arguments) is None
+    assert await tell() is None
     await books.number()
     assert len(await books.told()) == 1
 
