@@ -37,7 +37,8 @@ Quantity = Annotated[int, Field(ge=1, le=10**12, description="Whole units.")]
 BaseQuantity = Annotated[int, Field(ge=1, le=10**15, description="In the item class's base unit.")]
 
 
-def _render(moment: datetime) -> str:
+def render_moment(moment: datetime) -> str:
+    """RFC 3339 in UTC with six decimals, as in every body and event."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -51,7 +52,7 @@ def _in_range(moment: datetime) -> datetime:
 Moment = Annotated[
     AwareDatetime,
     AfterValidator(_in_range),
-    PlainSerializer(_render, return_type=str, when_used="json"),
+    PlainSerializer(render_moment, return_type=str, when_used="json"),
 ]
 
 

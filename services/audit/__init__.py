@@ -9,6 +9,8 @@ leaf hashes and the last checkpoint lie outside PostgreSQL (docs/log.md).
 Files beyond the usual ones:
 tiles.py                        which hashes a tile holds (C2SP tlog-tiles); pure
 hashes.py                       reads stored hashes for proofs and tiles
+chain.py, sentences.py          what belongs to an allocation and what it lacks, in words; pure
+exports.py                      the two forms of an export; pure
 state.py                        what is kept outside PostgreSQL
 publisher.py                    checks the log against that, signs and publishes checkpoints
 verifier.py                     the stand-alone verifier; shares no code with the service

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.audit import operations
 from services.audit.contract import PRODUCERS, Producer
 from services.audit.publisher import Publisher
-from services.audit.routes import log_router, trail_router
+from services.audit.routes import log_router, proved_router, trail_router
 from services.audit.state import StateDirectory
 from shared.client import Client
 from shared.events import CloudEvent, Consumer, feed_router
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = create_service(
         "audit",
         settings,
-        [log_router, trail_router, feed_router("audit")],
+        [log_router, trail_router, proved_router, feed_router("audit")],
         description=DESCRIPTION,
         consumers=[
             Consumer(

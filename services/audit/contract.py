@@ -11,6 +11,7 @@ from shared.events.model import Event
 
 Producer = Literal["needs", "donors", "matching", "audit"]
 PRODUCERS: tuple[Producer, ...] = ("needs", "donors", "matching", "audit")
+ExportFormat = Literal["jsonl", "csv"]
 Base64Hash = Annotated[str, Field(description="A SHA-256 hash in base64.")]
 
 # ---------------------------------------------------------------- events
@@ -25,23 +26,46 @@ class LogStarted(Event):
     size: int
 
 
-class TrailRead(Event):
-    """Somebody read the trail; the fields say by what it was filtered.
+class TrailAsked(Event):
+    """By what the trail was filtered.
 
     A word that the log does not have is told as `(not in the log)`: it may be anything.
     """
 
-    type: ClassVar[str] = "audit.trail_read"
     allocation_id: UUID | None = None
     need_id: UUID | None = None
     organization_id: UUID | None = None
     offer_id: UUID | None = None
+    subject: str | None = None
     officer: str | None = None
     producer: str | None = None
     event_type: str | None = None
     division: str | None = None
     since: Moment | None = None
     before: Moment | None = None
+
+
+class TrailRead(TrailAsked):
+    """Somebody read a page of the trail."""
+
+    type: ClassVar[str] = "audit.trail_read"
+
+
+class TrailExported(TrailAsked):
+    """Somebody is about to be sent an export of the trail."""
+
+    type: ClassVar[str] = "audit.trail_exported"
+    format: ExportFormat
+    after_index: int | None
+    entries: int
+    size: int = Field(description="Size of the checkpoint that all its proofs lead to.")
+
+
+class ChainRead(Event):
+    """Somebody read all that belongs to one allocation."""
+
+    type: ClassVar[str] = "audit.chain_read"
+    allocation_id: UUID
 
 
 class AlarmRaised(Event):
@@ -171,3 +195,52 @@ class TrailEntry(ReadBody):
     actor_role: str
     time: datetime
     event: dict[str, Any] | None = Field(description="None if the stored body cannot be read.")
+
+
+class ChainStep(ReadBody):
+    """One entry of an allocation's chain: who, what, when, why, under which policy, proved."""
+
+    index: int
+    event_id: UUID
+    producer: str
+    seq: int
+    type: str
+    subject: str
+    time: datetime
+    actor: str
+    actor_role: str
+    division: str | None
+    policy: str | None = Field(description="The version of policy it was done under.")
+    why: str | None = Field(description="The reason told, or its code.")
+    says_zh: str
+    says_en: str
+    body: str = Field(description="The entry; its leaf hash is SHA-256(0x00, body in UTF-8).")
+    hashes: list[Base64Hash] | None = Field(
+        description="Inclusion proof under the chain's checkpoint; None while it is not under it."
+    )
+
+
+class ChainLack(ReadBody):
+    """What the rules demand and the chain does not show.
+
+    awaited     the next steps, not taken yet
+    absent      a step without which a later one that was taken should not have been possible
+    misplaced   a step that stands before what must precede it, or names another entry
+    differs     a ledger moved another quantity than the allocation's
+    """
+
+    step: str = Field(examples=["matching.allocation_confirmed"])
+    kind: Literal["awaited", "absent", "misplaced", "differs"]
+    says_zh: str
+    says_en: str
+
+
+class AllocationChain(ReadBody):
+    """All entries that belong to one allocation, in the order of the log."""
+
+    allocation_id: UUID
+    origin: str
+    size: int = Field(description="Of the checkpoint.")
+    checkpoint: str = Field(description="The one checkpoint that all proofs lead to.")
+    steps: list[ChainStep]
+    missing: list[ChainLack]

@@ -70,6 +70,23 @@ class NoEntryNamed(BadRequest):
         super().__init__("Name the entry by either its index or its event_id.")
 
 
+class AllocationNotLogged(NotFound):
+    code = "allocation_not_logged"
+
+    def __init__(self) -> None:
+        super().__init__("No entry of the log is about such an allocation.")
+
+
+class ChainTooLong(Conflict):
+    code = "chain_too_long"
+
+    def __init__(self, entries_max: int) -> None:
+        super().__init__(
+            f"More than {entries_max} entries belong to it: page through /v1/entries by allocation,"
+            " need, offer and subject instead."
+        )
+
+
 class EntriesMissing(Unavailable):
     """Stored rows are gone: nothing is served in their place."""
 
@@ -252,15 +269,10 @@ def event_in(body: bytes) -> dict[str, Any] | None:
 
 
 def division_bounds(code: str) -> tuple[str, str]:
-    """The lowest and highest code that `code` covers; 12 digits each."""
-    significant = code.rstrip("0")
-    for width in (2, 4, 6, 9, 12):
-        if len(significant) <= width:
-            prefix = code[:width]
-            break
-    else:
-        prefix = code
-    return prefix.ljust(12, "0"), prefix.ljust(12, "9")
+    """The lowest and highest code that `code` covers; 12 digits each. The root covers all."""
+    significant = len(code.rstrip("0"))
+    width = next(each for each in (0, 2, 4, 6, 9, 12) if significant <= each)
+    return code[:width].ljust(12, "0"), code[:width].ljust(12, "9")
 
 
 def contiguous(indexes: Iterable[int], first: int) -> int | None:

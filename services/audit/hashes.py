@@ -1,7 +1,8 @@
 """Reads stored hashes: the roots of ranges for proofs, and the frontier of any prefix.
 
 A perfect subtree is computed from the next stored level below it, so a proof reads at most some
-hundred rows of each of the four levels, whatever the size of the log.
+hundred rows of each of the four levels, whatever the size of the log. Proofs of many entries are
+read together: a row, and a hash that is computed on the way, serves all of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit.domain import EntriesMissing
-from shared.tlog.merkle import STORED_LEVELS, Frontier, Node, Range, fold, node_hash
+from shared.tlog.merkle import (
+    STORED_LEVELS,
+    Frontier,
+    Node,
+    Range,
+    fold,
+    inclusion_ranges,
+    node_hash,
+)
 from shared.tlog.merkle import perfect_parts as parts_of
 
 _ENTRIES = text(
@@ -39,6 +48,18 @@ async def roots(session: AsyncSession, ranges: Sequence[Range]) -> list[bytes]:
     return [fold([_root(part, held) for part in parts]) for parts in split]
 
 
+async def inclusion_paths(
+    session: AsyncSession, indexes: Sequence[int], size: int
+) -> list[list[bytes]]:
+    """The inclusion proof of each entry in the tree of `size`, in at most four statements.
+
+    Every index must be below `size`. Raises EntriesMissing.
+    """
+    planned = [inclusion_ranges(index, size) for index in indexes]
+    hashes = iter(await roots(session, [each for ranges in planned for each in ranges]))
+    return [[next(hashes) for _ in ranges] for ranges in planned]
+
+
 def _base(level: int) -> int:
     return max((stored for stored in STORED_LEVELS if stored <= level), default=0)
 
@@ -49,12 +70,13 @@ def _span(part: Node) -> Range:
 
 
 async def _read(session: AsyncSession, parts: Iterable[Node]) -> dict[Node, bytes]:
-    spans: dict[int, list[Range]] = {}
+    spans: dict[int, set[Range]] = {}
     for part in parts:
-        spans.setdefault(_base(part.level), []).append(_span(part))
+        spans.setdefault(_base(part.level), set()).add(_span(part))
     held: dict[Node, bytes] = {}
     for base, wanted in spans.items():
-        arguments = {"los": [lo for lo, _ in wanted], "his": [hi for _, hi in wanted]}
+        merged = _merged(wanted)
+        arguments = {"los": [lo for lo, _ in merged], "his": [hi for _, hi in merged]}
         if base:
             rows = await session.execute(_NODES, {**arguments, "level": base})
         else:
@@ -63,14 +85,23 @@ async def _read(session: AsyncSession, parts: Iterable[Node]) -> dict[Node, byte
     return held
 
 
+def _merged(spans: Iterable[Range]) -> list[Range]:
+    """The same numbers, in order and each once."""
+    merged: list[Range] = []
+    for lo, hi in sorted(spans):
+        if merged and lo <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(hi, merged[-1][1]))
+        else:
+            merged.append((lo, hi))
+    return merged
+
+
 def _root(part: Node, held: dict[Node, bytes]) -> bytes:
-    base = _base(part.level)
-    hashes = []
-    for index in range(*_span(part)):
-        if (digest := held.get(Node(base, index))) is None:
-            raise EntriesMissing(index << base)
-        hashes.append(digest)
-    while len(hashes) > 1:
-        pairs = zip(hashes[::2], hashes[1::2], strict=True)
-        hashes = [node_hash(left, right) for left, right in pairs]
-    return hashes[0]
+    """The root of a perfect subtree; what is computed is kept in `held` for the next one."""
+    if (digest := held.get(part)) is None:
+        if part.level == _base(part.level):
+            raise EntriesMissing(part.index << part.level)
+        below, left = part.level - 1, 2 * part.index
+        digest = node_hash(_root(Node(below, left), held), _root(Node(below, left + 1), held))
+        held[part] = digest
+    return digest

@@ -60,7 +60,14 @@ entry = Table(
     Index("ix_entry_actor_index", "actor", "index"),
     Index("ix_entry_type_index", "type", "index"),
     Index("ix_entry_division_index", "division", "index"),
-    Index("ix_entry_time", "time"),
+    Index("ix_entry_time_index", "time", "index"),
+    # Compared byte by byte: only asked for equality.
+    Index(
+        "ix_entry_subject_index",
+        "subject",
+        "index",
+        postgresql_ops={"subject": "text_pattern_ops"},
+    ),
     Index("ix_entry_mentions", "mentions", postgresql_using="gin"),
 )
 

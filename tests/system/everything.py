@@ -191,6 +191,8 @@ async def _readers(people: World) -> None:
     )
     assert answer.status_code == 204, answer.text
     await supervisor.get("audit", "/v1/entries", division=COUNTY)
+    await supervisor.ask("GET", "audit", "/v1/export?limit=1")
+    await _chain(people, supervisor)
     await people.coordinator.post(
         "needs",
         "/v1/policy-activations",
@@ -201,6 +203,20 @@ async def _readers(people: World) -> None:
             "reason": "测试专用策略",
         },
     )
+
+
+async def _chain(people: World, supervisor: Person) -> None:
+    """Of what was closed nothing is missing, by the rules the log reads from the events alone."""
+    closed = "SELECT id FROM allocation WHERE state = 'closed' ORDER BY id LIMIT 1"
+    [row] = await people.system.fetch("matching", closed)
+    found: list[Any] = []
+
+    async def nothing_awaited() -> bool:
+        chain = await supervisor.get("audit", f"/v1/allocations/{row['id']}/chain")
+        found[:] = chain["missing"]
+        return all(each["step"] == "needs.need_reviewed" for each in found)
+
+    await until(nothing_awaited, lambda: f"a chain that lacks nothing: {found}", timeout_s=60)
 
 
 async def types_told(system: System) -> set[str]:

@@ -1,7 +1,7 @@
 """The trail: entries by what they are about, who acted, where and when."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,9 +15,13 @@ from services.audit.queries.rows import COLUMNS
 
 @dataclass(frozen=True)
 class TrailFilter:
-    """What the trail is asked for; None asks for nothing. `mentioned` must all be named."""
+    """What the trail is asked for; None asks for nothing, all that is given must hold."""
 
-    mentioned: list[UUID] = field(default_factory=list)
+    allocation: UUID | None = None
+    need: UUID | None = None
+    organization: UUID | None = None
+    offer: UUID | None = None
+    subject: str | None = None
     officer: str | None = None
     producer: str | None = None
     event_type: str | None = None
@@ -25,25 +29,33 @@ class TrailFilter:
     since: datetime | None = None
     before: datetime | None = None
 
+    @property
+    def mentioned(self) -> list[UUID]:
+        named = (self.allocation, self.need, self.organization, self.offer)
+        return [each for each in named if each is not None]
+
 
 _WORDS = text(
     "SELECT EXISTS (SELECT FROM entry WHERE actor = :officer) AS officer,"
-    " EXISTS (SELECT FROM entry WHERE type = :event_type) AS event_type"
+    " EXISTS (SELECT FROM entry WHERE type = :type) AS type,"
+    " EXISTS (SELECT FROM entry WHERE subject = :subject) AS subject"
 )
 NOT_IN_THE_LOG = "(not in the log)"
 
 
 async def told(session: AsyncSession, wanted: TrailFilter) -> TrailFilter:
     """The filter as it may be told in public: of its words only those that the log has already."""
-    has = (
-        await session.execute(_WORDS, {"officer": wanted.officer, "event_type": wanted.event_type})
-    ).one()
+    words = {"officer": wanted.officer, "type": wanted.event_type, "subject": wanted.subject}
+    has = (await session.execute(_WORDS, words)).one()
+
+    def known(word: str | None, is_there: bool) -> str | None:
+        return word if word is None or is_there else NOT_IN_THE_LOG
+
     return replace(
         wanted,
-        officer=wanted.officer if wanted.officer is None or has.officer else NOT_IN_THE_LOG,
-        event_type=(
-            wanted.event_type if wanted.event_type is None or has.event_type else NOT_IN_THE_LOG
-        ),
+        officer=known(wanted.officer, has.officer),
+        event_type=known(wanted.event_type, has.type),
+        subject=known(wanted.subject, has.subject),
     )
 
 
@@ -51,29 +63,63 @@ async def trail(
     session: AsyncSession, wanted: TrailFilter, *, newest: bool, after: int | None, limit: int
 ) -> Sequence[Row[Any]]:
     """Entries in the order of the log, or its reverse, beyond index `after`."""
-    lowest, highest = division_bounds(wanted.division) if wanted.division else (None, None)
-    conditions: dict[str, dict[str, Any]] = {
-        "mentions @> CAST(:mentioned AS uuid[])": {"mentioned": wanted.mentioned},
-        "actor = :officer": {"officer": wanted.officer},
-        "producer = :producer": {"producer": wanted.producer},
-        "type = :event_type": {"event_type": wanted.event_type},
-        "division >= :lowest": {"lowest": lowest},
-        "division <= :highest": {"highest": highest},
-        "time >= :since": {"since": wanted.since},
-        "time < :before": {"before": wanted.before},
-        ("index < :after" if newest else "index > :after"): {"after": after},
-    }
-    asked = {
-        condition: value
-        for condition, value in conditions.items()
-        if next(iter(value.values())) not in (None, [])
-    }
-    where = " AND ".join(asked) or "true"
+    where, values = _conditions(wanted)
+    if after is not None:
+        where.append("index < :after" if newest else "index > :after")
+        values["after"] = after
     order = "DESC" if newest else "ASC"
+    found = _found(wanted, where, f"ORDER BY index {order} LIMIT :limit")
     statement = text(
-        f"SELECT {COLUMNS}, body FROM entry WHERE {where} ORDER BY index {order} LIMIT :limit"  # noqa: S608 - conditions of our own, values bound
+        f"SELECT {COLUMNS}, body FROM entry WHERE index IN ({found}) ORDER BY index {order}"  # noqa: S608 - conditions of our own, values bound
     )
-    values: dict[str, Any] = {"limit": limit}
-    for value in asked.values():
-        values |= value
-    return (await session.execute(statement, values)).all()
+    return (await session.execute(statement, {**values, "limit": limit})).all()
+
+
+async def indexes(
+    session: AsyncSession, wanted: TrailFilter, *, after: int, size: int, limit: int
+) -> list[int]:
+    """Where the entries stand that are below `size` and beyond index `after`, rising."""
+    where, values = _conditions(wanted)
+    where += ["index > :after", "index < :size"]
+    statement = text(_found(wanted, where, "ORDER BY index LIMIT :limit"))
+    values |= {"after": after, "size": size, "limit": limit}
+    return list(await session.scalars(statement, values))
+
+
+async def bodies(session: AsyncSession, at: Sequence[int]) -> Sequence[Row[Any]]:
+    """The entries of these indexes, rising; what is gone is left out."""
+    statement = text(
+        f"SELECT {COLUMNS}, body, leaf FROM entry"  # noqa: S608 - our own list of columns
+        " WHERE index = ANY(CAST(:at AS bigint[])) ORDER BY index"
+    )
+    return (await session.execute(statement, {"at": list(at)})).all()
+
+
+def _found(wanted: TrailFilter, where: Sequence[str], order: str) -> str:
+    """The statement that finds indexes. A range of time is found first and ordered afterwards:
+    the planner does not know that times rise with indexes, and would walk the log from its end
+    until it came to the range."""
+    conditions = " AND ".join(where) or "true"
+    if wanted.since is None and wanted.before is None:
+        return f"SELECT index FROM entry WHERE {conditions} {order}"  # noqa: S608 - conditions of our own
+    return (
+        f"WITH found AS MATERIALIZED (SELECT index FROM entry WHERE {conditions})"  # noqa: S608 - conditions of our own
+        f" SELECT index FROM found {order}"
+    )
+
+
+def _conditions(wanted: TrailFilter) -> tuple[list[str], dict[str, Any]]:
+    lowest, highest = division_bounds(wanted.division) if wanted.division else (None, None)
+    conditions: dict[str, tuple[str, Any]] = {
+        "mentions @> CAST(:mentioned AS uuid[])": ("mentioned", wanted.mentioned or None),
+        "subject = :subject": ("subject", wanted.subject),
+        "actor = :officer": ("officer", wanted.officer),
+        "producer = :producer": ("producer", wanted.producer),
+        "type = :event_type": ("event_type", wanted.event_type),
+        "division >= :lowest": ("lowest", lowest),
+        "division <= :highest": ("highest", highest),
+        "time >= :since": ("since", wanted.since),
+        "time < :before": ("before", wanted.before),
+    }
+    asked = {where: bound for where, bound in conditions.items() if bound[1] is not None}
+    return list(asked), dict(asked.values())

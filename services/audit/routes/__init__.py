@@ -1,6 +1,8 @@
-"""HTTP: `log` is what anybody may fetch (C2SP and our own proofs), `trail` what supervisors ask."""
+"""HTTP: `log` is what anybody may fetch (C2SP and our own proofs), `trail` what supervisors ask,
+`proved` what they are answered with proofs."""
 
 from services.audit.routes.log import router as log_router
+from services.audit.routes.proved import router as proved_router
 from services.audit.routes.trail import router as trail_router
 
-__all__ = ["log_router", "trail_router"]
+__all__ = ["log_router", "proved_router", "trail_router"]

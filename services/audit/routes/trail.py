@@ -5,13 +5,13 @@ import time
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid5
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import Row
 
-from services.audit.contract import EntryAppended, Producer, TrailEntry, TrailRead
+from services.audit.contract import EntryAppended, TrailEntry, TrailRead
 from services.audit.domain import event_in
 from services.audit.queries import log, trail
-from shared.bodies import DivisionCode, Moment
+from services.audit.routes.asked import Asked, Supervisor, in_public
 from shared.callers import Caller, require
 from shared.db import Transaction
 from shared.errors import responses
@@ -29,7 +29,6 @@ from shared.paging import (
 
 # Names the ids of the listing's events; any fixed UUID would do.
 _APPENDED_IDS = UUID("6b0f3c52-5d0e-4a43-9d53-0c2f2a7c3e11")
-_Plain = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
 router = APIRouter(tags=["trail"])
 
 
@@ -38,47 +37,22 @@ async def read_trail(
     request: Request,
     response: Response,
     session: Transaction,
-    caller: Annotated[Caller, Depends(require("trail:read"))],
-    allocation: UUID | None = None,
-    need: UUID | None = None,
-    organization: UUID | None = None,
-    offer: UUID | None = None,
-    officer: Annotated[_Plain | None, Query(description="Who acted.")] = None,
-    producer: Producer | None = None,
-    event_type: Annotated[_Plain | None, Query(alias="type")] = None,
-    division: Annotated[DivisionCode | None, Query(description="And what it covers.")] = None,
-    since: Annotated[Moment | None, Query(description="Events from then on.")] = None,
-    before: Annotated[Moment | None, Query(description="Events before then.")] = None,
+    caller: Supervisor,
+    wanted: Asked,
     order: Literal["oldest", "newest"] = "oldest",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[TrailEntry]:
     """The trail of an allocation, need, organization or officer; the reading is logged too."""
     after = decode_cursor(cursor, int)[0] if cursor else None
-    wanted = trail.TrailFilter(
-        mentioned=[each for each in (allocation, need, organization, offer) if each is not None],
-        officer=officer,
-        producer=producer,
-        event_type=event_type,
-        division=division,
-        since=since,
-        before=before,
-    )
-    told = await trail.told(session, wanted)
-    read = TrailRead(
-        allocation_id=allocation,
-        need_id=need,
-        organization_id=organization,
-        offer_id=offer,
-        officer=told.officer,
-        producer=producer,
-        event_type=told.event_type,
-        division=division,
-        since=since,
-        before=before,
-    )
+    fact = TrailRead(**await in_public(session, wanted))
     await emit(
-        session, read, subject="trail", actor=caller.subject, role=caller.role, division=division
+        session,
+        fact,
+        subject="trail",
+        actor=caller.subject,
+        role=caller.role,
+        division=wanted.division,
     )
     rows = await trail.trail(
         session, wanted, newest=order == "newest", after=after, limit=limit + 1
