@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
@@ -22,7 +22,6 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from shared.callers import KeySet, Public
-from shared.client import Client
 from shared.db import Sessions, is_passing, make_engine, now, try_lock
 from shared.errors import COMMON_RESPONSES, Problem, add_error_handlers
 from shared.events.consumer import Consumer
@@ -74,6 +73,12 @@ class Task:
     not_ready: Callable[[], str | None] = lambda: None
 
 
+class Closing(Protocol):
+    """A client, closed when the service ends."""
+
+    async def aclose(self) -> None: ...
+
+
 def create_service(
     name: str,
     settings: ServiceSettings,
@@ -83,7 +88,7 @@ def create_service(
     consumers: Sequence[Consumer] = (),
     clocks: Sequence[Clock] = (),
     tasks: Sequence[Task] = (),
-    clients: Sequence[Client] = (),
+    clients: Sequence[Closing] = (),
     body_bytes_max: int = BODY_BYTES_MAX,
 ) -> FastAPI:
     """The application of one service.
@@ -128,7 +133,7 @@ async def _background(
     consumers: Sequence[Consumer],
     clocks: Sequence[Clock],
     tasks: Sequence[Task],
-    clients: Sequence[Client],
+    clients: Sequence[Closing],
 ) -> AsyncIterator[None]:
     engine = make_engine(settings.database_url, pool_size=settings.pool_size)
     # A class of its own, so that a commit wakes this service's sequencer and no other's.

@@ -1,16 +1,21 @@
 """Settings and wiring of the audit service."""
 
 from functools import partial
+from pathlib import Path
 
+import httpx
 from fastapi import FastAPI
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit import operations
 from services.audit.contract import PRODUCERS, Producer
+from services.audit.cosigning import Cosigning
+from services.audit.keys import KeyFiles
 from services.audit.publisher import Publisher
 from services.audit.routes import log_router, proved_router, trail_router
 from services.audit.state import StateDirectory
+from services.audit.witnesses import ANSWER_S_MAX, read_policy, witnesses_of
 from shared.client import Client
 from shared.events import CloudEvent, Consumer, feed_router
 from shared.service import ServiceSettings, Task, create_service
@@ -32,14 +37,27 @@ class Settings(ServiceSettings):
     audit_url: str
     origin: str = "duijie.example/log"
     checkpoint_interval_s: float = 0.2
+    # A file (C2SP tlog-policy) with the witnesses and how many of them are enough; without it none.
+    witness_policy: Path | None = None
+    quorum_alarm_s: float = 60.0
+    # A second signature line, ML-DSA-44, under every checkpoint.
+    post_quantum: bool = False
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The audit service; its settings come from the environment unless they are given."""
     settings = settings or Settings()
+    policy, policy_id = read_policy(settings.witness_policy)
+    http = httpx.AsyncClient(timeout=ANSWER_S_MAX)
+    witnesses = witnesses_of(policy, http)
     log = Publisher(
-        StateDirectory(settings.state_dir, settings.origin), settings.checkpoint_interval_s
+        StateDirectory(settings.state_dir),
+        KeyFiles(settings.state_dir, settings.origin, post_quantum=settings.post_quantum),
+        settings.checkpoint_interval_s,
+        witnesses,
+        [party.key for party in policy.logs],
     )
+    cosigning = Cosigning(log, policy, policy_id, witnesses, settings.quorum_alarm_s)
     urls: dict[Producer, str] = {
         "needs": settings.needs_url,
         "donors": settings.donors_url,
@@ -61,10 +79,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             )
             for name in PRODUCERS
         ],
-        tasks=[Task("log", log.run, log.not_ready)],
-        clients=list(clients.values()),
+        tasks=[Task("log", log.run, log.not_ready), Task("witnesses", cosigning.run)],
+        clients=[*clients.values(), http],
     )
     app.state.log = log
+    app.state.policy = policy
+    # By what its rows are known that say which checkpoints have a quorum; None: none is asked for.
+    app.state.quorum = None if policy.is_met(()) else policy_id
     return app
 
 

@@ -26,6 +26,29 @@ class LogStarted(Event):
     size: int
 
 
+class KeyAnnounced(Event):
+    """A successor of the log's key: this stands under a checkpoint of the old key alone."""
+
+    type: ClassVar[str] = "audit.key_announced"
+    key: str = Field(description="The successor (C2SP signed-note).")
+    signs_already: str
+
+
+class KeyTakenUp(Event):
+    """Checkpoints of `size_first` entries and more carry this key's signature too."""
+
+    type: ClassVar[str] = "audit.key_taken_up"
+    key: str
+    size_first: int
+
+
+class KeyRetired(Event):
+    """The last event told while this key signs: it is destroyed once this is under a checkpoint."""
+
+    type: ClassVar[str] = "audit.key_retired"
+    key: str
+
+
 class TrailAsked(Event):
     """By what the trail was filtered.
 
@@ -76,7 +99,8 @@ class AlarmRaised(Event):
     content_repeated   an event id, or a number, that is in the log already came again with other
                        content; the log keeps the first, `body_sha256` is the hash of the second
     quorum_missing     too few witnesses have cosigned since `since`; the newest signed checkpoint
-                       has `size` entries. It ends with `audit.quorum_met`
+                       has `size` entries, and `witnesses` are those it waits for. It ends with
+                       `audit.quorum_met`
     producer_silent    the feed of `producer` has not answered since `since`. It ends with
                        `audit.producer_heard`
     totals_differ      what the log adds up to is not what `producer` told
@@ -98,6 +122,7 @@ class AlarmRaised(Event):
     body_sha256: str | None = None
     size: int | None = None
     since: Moment | None = None
+    witnesses: list[str] | None = None
 
 
 class QuorumMet(Event):
@@ -181,6 +206,26 @@ class LogHead(ReadBody):
     index_max: int | None
 
 
+class WitnessRead(ReadBody):
+    """A witness of the log's policy, and the newest of our checkpoints it has cosigned."""
+
+    name: str
+    key: str = Field(description="Its public key (C2SP signed-note).")
+    size: int | None = Field(description="None: it has cosigned nothing yet.")
+    cosigned_at: datetime | None = Field(description="The time the witness says.")
+
+
+class WitnessesRead(ReadBody):
+    """Who cosigns the log, and how far there is a quorum."""
+
+    size_signed: int
+    size_published: int | None = Field(
+        description="Of the newest checkpoint with a quorum; the signed one if none is asked for."
+    )
+    quorum_missing_since: datetime | None = Field(description="An alarm is on; None: it is not.")
+    data: list[WitnessRead]
+
+
 class TrailEntry(ReadBody):
     """One entry of the trail, with the event as the producer told it."""
 
@@ -194,6 +239,9 @@ class TrailEntry(ReadBody):
     actor: str
     actor_role: str
     time: datetime
+    cosigned_at: datetime | None = Field(
+        description="By then a quorum of witnesses had seen a checkpoint that covers the entry."
+    )
     event: dict[str, Any] | None = Field(description="None if the stored body cannot be read.")
 
 

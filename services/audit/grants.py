@@ -6,10 +6,11 @@ for itself, nor disable the triggers that refuse changes.
 
 from services.audit.tables import INSERT_ONLY, metadata
 
-# Rows that are meant to change: the head by compare and swap, cursors, and the outbox, whose rows
-# the sequencer moves on.
+# Rows that are meant to change: the head by compare and swap, cursors, who asks the witnesses, and
+# the outbox, whose rows the sequencer moves on.
 _CHANGEABLE = {
     "head": "SELECT, UPDATE",
+    "witnessing": "SELECT, UPDATE",
     "feed_cursor": "SELECT, INSERT, UPDATE",
     "feed_head": "SELECT, UPDATE",
     "outbox": "SELECT, INSERT, DELETE",

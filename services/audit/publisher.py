@@ -1,31 +1,34 @@
-"""Checks the log against what was signed, signs what is new, and publishes it.
+"""Checks the log against what was signed, and signs what is new.
 
 The publisher goes on from its own last state, never from the database's word: the frontier under
 the last checkpoint is rebuilt from stored rows and must have the signed root; new leaves are added
 to it, and the result must be what the database's head says. So a tampered database can stop the
-log, and cannot make it sign a second history.
+log, and cannot make it sign a second history. Before it signs anything it also asks the witnesses
+what they cosigned last: they remember also what was restored away here, database, key and copy.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.audit import hashes, operations
+from services.audit import hashes, operations, rotation
 from services.audit.contract import LogStarted
 from services.audit.domain import EntriesMissing, LogRefused, contiguous
+from services.audit.keys import KeyFiles, LogKeys
 from services.audit.state import StateDirectory
+from services.audit.witnesses import Witness, ask_all
 from shared.db import Sessions, now, try_lock
 from shared.events import emit
 from shared.logs import begin_trace
 from shared.tlog.checkpoints import Checkpoint
 from shared.tlog.merkle import Frontier, extend
-from shared.tlog.notes import Signer
+from shared.tlog.notes import MalformedNote, UntrustedNote, VerifierKey
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +52,26 @@ _SIZE_PUBLISHED = text("SELECT max(size) FROM checkpoint")
 class Publisher:
     """One per process; of several replicas, the one holding the advisory lock signs.
 
-    interval_s  shortest time between two checkpoints
+    interval_s    shortest time between two checkpoints
+    witnesses     who is asked at the start, and whenever one of them doubts us
+    trusted_keys  keys of this log by its policy: one that a restored state directory has not yet
     """
 
-    def __init__(self, state: StateDirectory, interval_s: float) -> None:
+    def __init__(
+        self,
+        state: StateDirectory,
+        keys: KeyFiles,
+        interval_s: float,
+        witnesses: Sequence[Witness] = (),
+        trusted_keys: Sequence[VerifierKey] = (),
+    ) -> None:
         self._state = state
+        self._keys = keys
         self._interval_s = interval_s
-        self._signer: Signer | None = None
+        self._witnesses = witnesses
+        self._trusted_keys = trusted_keys
+        self._to_ask = True  # the witnesses: they may know more of this log than we do
+        self._seen: list[tuple[str, str]] = []  # what they cosigned last, to be compared
         self._frontier: Frontier | None = None  # under the last checkpoint; None: check all
         self._published_size = -1
         self._refusal: str | None = "the log has not been checked yet"
@@ -65,6 +81,19 @@ class Publisher:
         self._started = False
 
     # ------------------------------------------------------------ what others ask
+
+    @property
+    def refuses(self) -> bool:
+        return self._refusal is not None
+
+    @property
+    def origin(self) -> str:
+        return self._keys.origin
+
+    def compare_with(self, witness: str, note: str) -> None:
+        """Compare, in the next turn, with what a witness says it cosigned last."""
+        self._seen.append((witness, note))
+        self._appended.set()
 
     def not_ready(self) -> str | None:
         return None if self._refusal is None else f"log: {self._refusal}"
@@ -89,8 +118,8 @@ class Publisher:
                 await self._news.wait()
 
     def vkey(self) -> str:
-        """The log's public key. Blocks; raises LogRefused before there is one."""
-        return str(self._state.vkey()) + "\n"
+        """The log's public keys, newest first. Blocks; raises LogRefused before there is one."""
+        return self._keys.text()
 
     # ------------------------------------------------------------ the task
 
@@ -127,33 +156,46 @@ class Publisher:
     async def _tick(self, sessions: Sessions) -> bool:
         """One turn; True when a checkpoint was published. Raises LogRefused, EntriesMissing."""
         self._appended.clear()
+        if self._to_ask:
+            # Before the transaction: nobody waits for a witness with a lock in his hands.
+            self._seen += await self._ask_witnesses()
+            self._to_ask = False
         try:
             async with sessions.begin() as session:
                 if not await try_lock(session, "checkpoint"):
                     return False
-                published = await self._step(session)
+                seen, self._seen = self._seen, []
+                published = await self._step(session, seen)
         except BaseException:
             # What was not committed must not be believed: the next turn checks everything again.
-            self._frontier, self._published_size = None, -1
+            self._frontier, self._published_size, self._to_ask = None, -1, True
             raise
         self._refusal, self._started = None, True
         self._checked.set()
         return published
 
-    async def _step(self, session: AsyncSession) -> bool:
+    async def _ask_witnesses(self) -> list[tuple[str, str]]:
+        notes, failures = await ask_all(self._witnesses, self._keys.origin)
+        for name, reason in failures:
+            log.warning("not compared with a witness", extra={"witness": name, "reason": reason})
+        return notes
+
+    async def _step(self, session: AsyncSession, seen: Sequence[tuple[str, str]]) -> bool:
         head = await operations.head(session)
-        if self._signer is None:
-            signed_before = bool(await session.scalar(_ANY_PUBLISHED))
-            self._signer = await asyncio.to_thread(self._state.signer, may_create=not signed_before)
-        copy = await asyncio.to_thread(self._state.signed, self._signer.key)
+        signed_before = self._started or bool(await session.scalar(_ANY_PUBLISHED))
+        keys = await asyncio.to_thread(self._keys.load, may_create=not signed_before)
+        copy = await asyncio.to_thread(self._state.signed, keys)
         last = None if copy is None else copy[0]
         if self._frontier is None or last is None or self._frontier.size != last.size:
             self._frontier = await self._check(session, head, last)
+        await self._compare(session, keys, self._frontier.size, seen)
         published = False
         if copy is not None and self._published_size != copy[0].size:
             published = await self._publish(session, *copy)
+        if last is not None:
+            keys = await rotation.carry_out(session, self._keys, keys, last.size)
         if last is None or head.size > last.size:
-            published = await self._sign(session, self._signer, self._frontier, head)
+            published = await self._sign(session, keys, self._frontier, head)
         elif head.size < last.size:
             raise LogRefused(
                 f"The log has {head.size} entries where {last.size} have been signed: its tail is "
@@ -162,8 +204,40 @@ class Publisher:
         elif head != self._frontier:
             raise LogRefused("The stored head is not that of the signed entries.")
         if not self._started:
-            await self._say_started(session, self._signer, head.size)
+            await self._say_started(session, keys, head.size)
         return published
+
+    async def _compare(
+        self,
+        session: AsyncSession,
+        keys: LogKeys,
+        size_signed: int,
+        seen: Sequence[tuple[str, str]],
+    ) -> None:
+        """With what witnesses cosigned last, by name and note. Raises LogRefused.
+
+        Only what this log itself signed counts: a witness's word alone stops nobody.
+        """
+        for name, note in seen:
+            try:
+                theirs = keys.open(note, self._trusted_keys)
+            except (MalformedNote, UntrustedNote) as error:
+                reason = f"its checkpoint is not ours: {error}"
+                log.warning(
+                    "not compared with a witness", extra={"witness": name, "reason": reason}
+                )
+                continue
+            if theirs.size > size_signed:
+                raise LogRefused(
+                    f"The witness {name} has cosigned {theirs.size} entries of this log, which ends"
+                    f" at {size_signed} here: database and state directory are from a backup. "
+                    "Restore their newest state."
+                )
+            if (await hashes.frontier_at(session, theirs.size)).root != theirs.root:
+                raise LogRefused(
+                    f"The witness {name} has cosigned another history: the first {theirs.size} "
+                    "entries are not those it saw."
+                )
 
     async def _check(
         self, session: AsyncSession, head: Frontier, last: Checkpoint | None
@@ -222,17 +296,17 @@ class Publisher:
             yield first, [row.leaf for row in rows]
 
     async def _sign(
-        self, session: AsyncSession, signer: Signer, frontier: Frontier, head: Frontier
+        self, session: AsyncSession, keys: LogKeys, frontier: Frontier, head: Frontier
     ) -> bool:
         async for first, leaves in self._leaves(session, frontier.size, head.size):
             frontier, _ = extend(frontier, leaves)
             await asyncio.to_thread(self._state.keep_leaves, first, leaves)
         if frontier != head:
             raise LogRefused("The stored head is not that of the stored entries.")
-        checkpoint = Checkpoint(signer.name, frontier.size, frontier.root)
+        checkpoint = Checkpoint(keys.name, frontier.size, frontier.root)
         # SPEC: tlog-checkpoint: "A log MUST not sign any checkpoint inconsistent with any it
         # previously signed": `frontier` was extended from the last one, by appending only.
-        note = signer.sign(str(checkpoint))
+        note = keys.sign(str(checkpoint), int(now().timestamp()))
         await asyncio.to_thread(self._state.keep_checkpoint, note)
         self._frontier = frontier
         return await self._publish(session, checkpoint, note)
@@ -245,12 +319,11 @@ class Publisher:
         self._published_size = checkpoint.size
         return True
 
-    async def _say_started(self, session: AsyncSession, signer: Signer, size: int) -> None:
-        key_id = signer.key.key_id.hex()
+    async def _say_started(self, session: AsyncSession, keys: LogKeys, size: int) -> None:
         await emit(
             session,
-            LogStarted(origin=signer.name, key_id=key_id, size=size),
-            subject=f"log/{signer.name}",
+            LogStarted(origin=keys.name, key_id=keys.current.key_id.hex(), size=size),
+            subject=f"log/{keys.name}",
             actor="audit",
             role="service",
         )

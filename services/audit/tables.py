@@ -1,9 +1,13 @@
-"""Tables of the log. `entry`, `node` and `checkpoint` are insert-only, by triggers and grants.
+"""Tables of the log; those in INSERT_ONLY are so by triggers and grants.
 
 entry        one row an entry; `leaf` is generated, so that a changed body changes its tile
 node         roots of full tiles (levels 8, 16, 24): 0.7 bytes an entry
 head         the one row that is updated: size and frontier, compared and swapped by appenders
 checkpoint   every signed checkpoint
+cosignature  what witnesses signed of them; `at` is the time the witness says
+quorum       the checkpoints with enough of them under a policy (SHA-256 of its text); `at` is the
+             earliest time by which enough had signed
+witnessing   one row: which process asks the witnesses, until when, and the alarm that is on
 """
 
 from sqlalchemy import (
@@ -101,4 +105,34 @@ checkpoint = Table(
     CheckConstraint("octet_length(root) = 32", name="root_is_sha256"),
 )
 
-INSERT_ONLY = ("entry", "node", "checkpoint")
+cosignature = Table(
+    "cosignature",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("size", BigInteger, primary_key=True, autoincrement=False, index=True),
+    Column("line", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+)
+
+quorum = Table(
+    "quorum",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("policy", LargeBinary, primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("octet_length(policy) = 32", name="policy_is_sha256"),
+    Index("ix_quorum_policy_size", "policy", "size"),
+)
+
+witnessing = Table(
+    "witnessing",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=text("true")),
+    Column("holder", Uuid, nullable=True),
+    Column("until", DateTime(timezone=True), nullable=True),
+    Column("missing_since", DateTime(timezone=True), nullable=True),
+    CheckConstraint("one", name="one_row"),
+)
+
+INSERT_ONLY = ("entry", "node", "checkpoint", "cosignature", "quorum")

@@ -68,6 +68,15 @@ class Policy:
             met[name] = sum(met[member] for member in group.members) >= group.threshold
         return met[self.quorum]
 
+    def met_at(self, times: Mapping[VerifierKey, int]) -> int | None:
+        """The earliest of the witnesses' times by which a quorum had signed; None without one."""
+        there: set[VerifierKey] = set()
+        for key in sorted(times, key=lambda key: times[key]):
+            there.add(key)
+            if self.is_met(there):
+                return times[key]
+        return None
+
     def open(self, note: str) -> tuple[Checkpoint, Note, tuple[Signature, ...]]:
         """A checkpoint of one of the logs with its witnesses' cosignatures, a quorum or not.
 

@@ -116,14 +116,21 @@ class Running:
 
     async def signed(self, size: int) -> str:
         """Wait for the checkpoint of `size` or more; its note."""
+        return await self._reached("/v1/checkpoints/signed", size)
+
+    async def published(self, size: int) -> str:
+        """As `signed`, for the one that has a quorum."""
+        return await self._reached("/checkpoint", size)
+
+    async def _reached(self, path: str, size: int) -> str:
         note = ""
         for _ in range(2_000):
-            answer = await self.client.get("/checkpoint")
+            answer = await self.client.get(path)
             note = answer.text
             if answer.status_code == 200 and int(note.split("\n")[1]) >= size:
                 return note
             await asyncio.sleep(0.05)
-        raise AssertionError(f"not signed: {note}")
+        raise AssertionError(f"{path}: {note}")
 
     async def ready(self) -> dict[str, Any]:
         return dict((await self.client.get("/readyz")).json())
@@ -193,7 +200,9 @@ def _starter(database, issuer, tmp_path) -> Start:
     made: dict[str, str] = {}
 
     @contextlib.asynccontextmanager
-    async def started(name: str = "audit", *, own_feed: bool = False, state: str | None = None):
+    async def started(
+        name: str = "audit", *, own_feed: bool = False, state: str | None = None, **settings: Any
+    ):
         if name not in made:
             made[name] = database("audit")
         state_dir = tmp_path / (state or name)
@@ -217,6 +226,7 @@ def _starter(database, issuer, tmp_path) -> Start:
                 rate_per_minute_max=1_000_000,
                 log_level="ERROR",
                 pool_size=5,
+                **settings,
             )
         )
         server = uvicorn.Server(

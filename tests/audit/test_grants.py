@@ -42,6 +42,11 @@ async def as_service(database):
         "DELETE FROM node",
         "UPDATE checkpoint SET note = note",
         "DELETE FROM checkpoint",
+        "UPDATE cosignature SET line = line",
+        "DELETE FROM cosignature",
+        "UPDATE quorum SET at = at",
+        "DELETE FROM quorum",
+        "DELETE FROM witnessing",
         "DELETE FROM head",
         "INSERT INTO head (one, size) VALUES (false, 1)",
         "UPDATE event SET actor = actor",
@@ -61,6 +66,7 @@ async def test_the_service_cannot_rewrite_the_log(as_service, statement):
     [
         "INSERT INTO node (level, index, hash) VALUES (8, 0, sha256('x'))",
         "UPDATE head SET size = size",
+        "UPDATE witnessing SET holder = NULL",
         "INSERT INTO feed_cursor (source, seq) VALUES ('needs', 1)"
         " ON CONFLICT (source) DO UPDATE SET seq = excluded.seq",
         "DELETE FROM outbox",

@@ -5,6 +5,7 @@ import stat
 import pytest
 
 from services.audit.domain import LogRefused
+from services.audit.keys import KeyFiles
 from services.audit.state import StateDirectory
 from shared.tlog.checkpoints import open_checkpoint
 from shared.tlog.merkle import Frontier, extend
@@ -168,20 +169,19 @@ async def test_a_state_directory_from_a_backup_does_not_sign_what_was_published_
 
 
 def test_a_log_keeps_its_name(tmp_path):
-    StateDirectory(tmp_path, "one").signer(may_create=True)
+    KeyFiles(tmp_path, "one").load(may_create=True)
     with pytest.raises(LogRefused, match="never changes its name"):
-        StateDirectory(tmp_path, "two").signer(may_create=True)
+        KeyFiles(tmp_path, "two").load(may_create=True)
 
 
 @pytest.mark.parametrize("file", ["log.key", "log.vkey", "checkpoint"])
 def test_damaged_files_are_named(tmp_path, file):
-    state = StateDirectory(tmp_path, "one")
-    signer = state.signer(may_create=True)
+    keys = KeyFiles(tmp_path, "one").load(may_create=True)
     (tmp_path / file).write_bytes(b"\xffdamaged")
 
     def open_all():
-        state.signer(may_create=True)
-        state.signed(signer.key)
+        KeyFiles(tmp_path, "one").load(may_create=True)
+        StateDirectory(tmp_path).signed(keys)
 
     with pytest.raises(LogRefused, match=file):
         open_all()

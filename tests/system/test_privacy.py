@@ -25,13 +25,16 @@ HEALTH = [Value("health", word) for word in ("disability", "illness", "因残", 
 ELSEWHERE = "440300000000"
 # Each parameter of a path is tried with so many known ids.
 IDS_MAX = 12
-# Nothing leads to these here: the first is never logged as an event, then come alarms and their
-# ends, and a ranking is learned from hundreds of decisions (tests/matching/test_rankings.py).
+# Nothing leads to these here: the first is never logged as an event, then come alarms, their ends
+# and changed keys, and a ranking is learned from hundreds of decisions (test_rankings.py).
 NOT_TOLD = {
     "audit.entry_appended",
     "audit.alarm_raised",
     "audit.quorum_met",
     "audit.producer_heard",
+    "audit.key_announced",
+    "audit.key_taken_up",
+    "audit.key_retired",
     "matching.ranking_proposed",
     "matching.ranking_activated",
 }

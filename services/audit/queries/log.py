@@ -23,8 +23,39 @@ from services.audit.domain import (
 from services.audit.queries.rows import COLUMNS
 from services.audit.tiles import TileSpan, is_published
 from shared.tlog.merkle import consistency_ranges, inclusion_ranges
+from shared.tlog.notes import VerifierKey
 
-_LAST_CHECKPOINT = text("SELECT size, root, note, at FROM checkpoint ORDER BY size DESC LIMIT 1")
+# With a line of every witness that has cosigned it by now.
+_NOTE = (
+    "c.note || coalesce((SELECT string_agg(s.line, '' ORDER BY s.name, s.key_id)"
+    " FROM cosignature s WHERE s.size = c.size), '') AS note"
+)
+_CHECKPOINT = "SELECT c.size, c.root, {note}, c.at FROM checkpoint c WHERE c.size = ({which})"
+_SIGNED_CHECKPOINT = text(_CHECKPOINT.format(note=_NOTE, which="SELECT max(size) FROM checkpoint"))
+_PUBLISHED_CHECKPOINT = text(
+    _CHECKPOINT.format(note=_NOTE, which="SELECT max(size) FROM quorum WHERE policy = :policy")
+)
+# An entry, and the checkpoint its proof leads to: the newest with a quorum, if that covers it.
+_TO_PROVE = (
+    "SELECT e.index, e.leaf, c.size, {note} FROM entry e LEFT JOIN checkpoint c ON c.size ="
+    " coalesce((SELECT max(size) FROM quorum WHERE policy = CAST(:policy AS bytea)"
+    " HAVING max(size) > e.index),"
+    " (SELECT max(size) FROM checkpoint HAVING max(size) > e.index))"
+    " WHERE e.{column} = :value"
+)
+_TO_PROVE_BY_KEY = text(_TO_PROVE.format(note=_NOTE, column="key"))
+_TO_PROVE_BY_INDEX = text(_TO_PROVE.format(note=_NOTE, column="index"))
+_WITNESSED = text(
+    "SELECT (SELECT coalesce(max(size), 0) FROM checkpoint) AS size_signed,"
+    " (SELECT max(size) FROM quorum WHERE policy = CAST(:policy AS bytea)) AS size_published,"
+    " (SELECT missing_since FROM witnessing) AS missing_since,"
+    " w.name, w.key_id, last.size, last.at"
+    " FROM (SELECT 1) AS one"
+    " LEFT JOIN unnest(CAST(:names AS text[]), CAST(:key_ids AS bytea[]))"
+    " AS w(name, key_id) ON true"
+    " LEFT JOIN LATERAL (SELECT size, at FROM cosignature s WHERE s.name = w.name"
+    " AND s.key_id = w.key_id ORDER BY size DESC LIMIT 1) AS last ON true"
+)
 _LEAVES = text("SELECT index, leaf FROM entry WHERE index >= :lo AND index < :hi ORDER BY index")
 _SIZE = text("SELECT max(size) FROM checkpoint")
 _BODIES = text("SELECT index, body FROM entry WHERE index >= :lo AND index < :hi ORDER BY index")
@@ -50,12 +81,37 @@ _APPENDED = text(
 )
 
 
-async def last_checkpoint(session: AsyncSession) -> Row[Any]:
-    """Its size, root, note and time; raises CheckpointNotFound before the first."""
-    row = (await session.execute(_LAST_CHECKPOINT)).one_or_none()
+async def signed_checkpoint(session: AsyncSession) -> Row[Any]:
+    """Size, root, note and time of the newest; raises CheckpointNotFound before the first."""
+    return _found((await session.execute(_SIGNED_CHECKPOINT)).one_or_none())
+
+
+async def published_checkpoint(session: AsyncSession, policy: bytes | None) -> Row[Any]:
+    """The newest that has a quorum under the policy, or the newest, if none is asked for.
+
+    Raises CheckpointNotFound before the first.
+    """
+    if policy is None:
+        return await signed_checkpoint(session)
+    return _found((await session.execute(_PUBLISHED_CHECKPOINT, {"policy": policy})).one_or_none())
+
+
+def _found(row: Row[Any] | None) -> Row[Any]:
     if row is None:
         raise CheckpointNotFound
     return row
+
+
+async def witnessed(
+    session: AsyncSession, policy: bytes | None, keys: Sequence[VerifierKey]
+) -> Sequence[Row[Any]]:
+    """A row a key with what it cosigned last; each has how far the log is. At least one row."""
+    wanted = {
+        "policy": policy,
+        "names": [key.name for key in keys],
+        "key_ids": [key.key_id for key in keys],
+    }
+    return (await session.execute(_WITNESSED, wanted)).all()
 
 
 async def hash_tile(session: AsyncSession, level: int, span: TileSpan) -> bytes:
@@ -95,13 +151,6 @@ def _require_all(rows: Sequence[Row[Any]], span: TileSpan, height: int) -> None:
         raise EntriesMissing(missing << height)
 
 
-async def index_of(session: AsyncSession, event_id: UUID) -> int:
-    index = await session.scalar(text("SELECT index FROM entry WHERE key = :k"), {"k": event_id})
-    if index is None:
-        raise EntryNotFound
-    return int(index)
-
-
 @dataclass(frozen=True)
 class Proof:
     """An inclusion proof with what it leads from and to."""
@@ -113,21 +162,29 @@ class Proof:
     note: str
 
 
-async def inclusion(session: AsyncSession, index: int) -> Proof:
-    """The proof of an entry under the last checkpoint. Raises EntryNotFound, EntryNotSigned."""
-    checkpoint = await last_checkpoint(session)
-    leaf = await session.scalar(text("SELECT leaf FROM entry WHERE index = :i"), {"i": index})
-    if leaf is None:
+async def inclusion(
+    session: AsyncSession, entry: int | UUID, *, policy: bytes | None = None
+) -> Proof:
+    """The proof of an entry, by index or event id, under the newest checkpoint.
+
+    With a policy, under the newest that has a quorum, as soon as there is one that covers it.
+    Raises EntryNotFound, EntryNotSigned.
+    """
+    statement = _TO_PROVE_BY_KEY if isinstance(entry, UUID) else _TO_PROVE_BY_INDEX
+    wanted = {"policy": policy, "value": entry}
+    row = (await session.execute(statement, wanted)).one_or_none()
+    if row is None:
         raise EntryNotFound
-    if index >= checkpoint.size:
+    index, leaf, size, note = row
+    if size is None:
         raise EntryNotSigned
-    path = await hashes.roots(session, inclusion_ranges(index, checkpoint.size))
-    return Proof(index, checkpoint.size, leaf, path, checkpoint.note)
+    path = await hashes.roots(session, inclusion_ranges(index, size))
+    return Proof(index, size, leaf, path, note)
 
 
 async def consistency(session: AsyncSession, first: int, second: int) -> list[bytes]:
     """That the tree of `first` is a prefix of that of `second`. Raises SizesOutOfRange."""
-    size = (await last_checkpoint(session)).size
+    size = (await signed_checkpoint(session)).size
     if not 0 < first <= second <= size:
         raise SizesOutOfRange(size)
     return await hashes.roots(session, consistency_ranges(first, second))

@@ -12,6 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.audit.domain import division_bounds
 from services.audit.queries.rows import COLUMNS
 
+# The first checkpoint with a quorum that covers the entry: under whatever policy, it was one then.
+COSIGNED_AT = (
+    "(SELECT q.at FROM quorum q WHERE q.size > entry.index ORDER BY q.size, q.at LIMIT 1)"
+    " AS cosigned_at"
+)
+
 
 @dataclass(frozen=True)
 class TrailFilter:
@@ -70,7 +76,8 @@ async def trail(
     order = "DESC" if newest else "ASC"
     found = _found(wanted, where, f"ORDER BY index {order} LIMIT :limit")
     statement = text(
-        f"SELECT {COLUMNS}, body FROM entry WHERE index IN ({found}) ORDER BY index {order}"  # noqa: S608 - conditions of our own, values bound
+        f"SELECT {COLUMNS}, {COSIGNED_AT}, body FROM entry"  # noqa: S608 - conditions of our own, values bound
+        f" WHERE index IN ({found}) ORDER BY index {order}"
     )
     return (await session.execute(statement, {**values, "limit": limit})).all()
 

@@ -8,7 +8,14 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from services.audit.contract import ColumnsRead, ConsistencyProof, InclusionProof, LogHead
+from services.audit.contract import (
+    ColumnsRead,
+    ConsistencyProof,
+    InclusionProof,
+    LogHead,
+    WitnessesRead,
+    WitnessRead,
+)
 from services.audit.domain import (
     CheckpointNotFound,
     EntriesMissing,
@@ -63,10 +70,45 @@ def _body(media_type: str) -> dict[int | str, dict[str, object]]:
     response_class=Response,
     responses={**_body(TEXT), **responses(CheckpointNotFound)},
 )
-async def read_checkpoint(session: Reading, caller: Public) -> Response:
-    """The last signed checkpoint (C2SP tlog-checkpoint)."""
-    checkpoint = await queries.last_checkpoint(session)
+async def read_checkpoint(session: Reading, caller: Public, request: Request) -> Response:
+    """The newest checkpoint that enough witnesses have cosigned (C2SP tlog-checkpoint)."""
+    checkpoint = await queries.published_checkpoint(session, request.app.state.quorum)
     return Response(checkpoint.note, media_type=TEXT, headers=CHANGING)
+
+
+@router.get(
+    "/v1/checkpoints/signed",
+    response_class=Response,
+    responses={**_body(TEXT), **responses(CheckpointNotFound)},
+)
+async def read_signed_checkpoint(session: Reading, caller: Public) -> Response:
+    """The newest checkpoint the log has signed, with the cosignatures it has by now."""
+    checkpoint = await queries.signed_checkpoint(session)
+    return Response(checkpoint.note, media_type=TEXT, headers=CHANGING)
+
+
+@router.get("/v1/witnesses")
+async def read_witnesses(session: Reading, caller: Public, request: Request) -> WitnessesRead:
+    """Who cosigns the log, what each has cosigned last, and whether that is enough."""
+    witnesses = request.app.state.policy.witnesses
+    keys = [party.key for party in witnesses.values()]
+    rows = await queries.witnessed(session, request.app.state.quorum, keys)
+    last = {(row.name, row.key_id): row for row in rows if row.name is not None}
+    asks = request.app.state.quorum is not None
+    return WitnessesRead(
+        size_signed=rows[0].size_signed,
+        size_published=rows[0].size_published if asks else rows[0].size_signed,
+        quorum_missing_since=rows[0].missing_since,
+        data=[
+            WitnessRead(
+                name=name,
+                key=str(key),
+                size=last[key.name, key.key_id].size,
+                cosigned_at=last[key.name, key.key_id].at,
+            )
+            for name, key in zip(witnesses, keys, strict=True)
+        ],
+    )
 
 
 @router.get(
@@ -113,12 +155,11 @@ async def prove_inclusion(
     index: Annotated[int | None, Query(ge=0, le=INDEX_MAX)] = None,
     event_id: UUID | None = None,
 ) -> InclusionProof:
-    """That an entry is in the log under the last checkpoint (RFC 9162 2.1.3)."""
-    if (index is None) == (event_id is None):
+    """That an entry is in the log under the newest signed checkpoint (RFC 9162 2.1.3)."""
+    entry = event_id if index is None else index
+    if entry is None or None not in (index, event_id):
         raise NoEntryNamed
-    if index is None:
-        index = await queries.index_of(session, event_id)  # type: ignore[arg-type]  # one is given
-    proof = await queries.inclusion(session, index)
+    proof = await queries.inclusion(session, entry)
     return InclusionProof(
         index=proof.index,
         size=proof.size,
@@ -145,9 +186,11 @@ async def prove_consistency(
     response_class=Response,
     responses={**_body(TEXT), **responses(EntryNotFound, EntryNotSigned, EntriesMissing)},
 )
-async def read_receipt(session: Reading, caller: Public, event_id: UUID) -> Response:
-    """A receipt to keep, checkable offline (C2SP tlog-proof)."""
-    proof = await queries.inclusion(session, await queries.index_of(session, event_id))
+async def read_receipt(
+    session: Reading, caller: Public, request: Request, event_id: UUID
+) -> Response:
+    """A receipt to keep, checkable offline (C2SP tlog-proof); cosigned once a quorum has."""
+    proof = await queries.inclusion(session, event_id, policy=request.app.state.quorum)
     receipt = Receipt(proof.index, proof.hashes, proof.note)
     return Response(str(receipt), media_type=TEXT, headers=CHANGING)
 
@@ -178,8 +221,11 @@ async def read_head(session: Reading, caller: Public) -> LogHead:
 
 
 @router.get("/v1/key", response_class=Response, responses=_body(TEXT))
-async def read_key(caller: Public, request: Request) -> Response:
-    """The log's public key; compare it with one from elsewhere before you trust it."""
+async def read_keys(caller: Public, request: Request) -> Response:
+    """The log's public keys, newest first; compare them with what you have from elsewhere.
+
+    A line a key: the key, the size from which checkpoints carry its signature, and the last such.
+    """
     return Response(await run_in_threadpool(request.app.state.log.vkey), media_type=TEXT)
 
 

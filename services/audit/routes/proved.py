@@ -48,7 +48,7 @@ async def read_chain(
     """Who did what, when, why and under which policy for one allocation, with proofs, and what
     is missing; the reading is logged too."""
     rows = await chains.entries_of(session, allocation_id)
-    checkpoint = await log.last_checkpoint(session)
+    checkpoint = await log.published_checkpoint(session, request.app.state.quorum)
     covered = [index for index in chains.indexes_of(rows) if index < checkpoint.size]
     paths = await hashes.inclusion_paths(session, covered, checkpoint.size)
     proofs = dict(zip(covered, paths, strict=True))
@@ -120,7 +120,7 @@ async def export_trail(
 ) -> StreamingResponse:
     """Entries with their proofs, as a file that a verifier checks offline; logged before it is
     sent."""
-    checkpoint = await log.last_checkpoint(session)
+    checkpoint = await log.published_checkpoint(session, request.app.state.quorum)
     found = await trail.indexes(
         session, wanted, after=after_index, size=checkpoint.size, limit=limit + 1
     )
