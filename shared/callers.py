@@ -112,13 +112,13 @@ class Caller:
 
 
 class KeySet:
-    """The issuer's public keys, from a file or an address.
+    """The issuer's public keys, from a file or an address; None: nobody's tokens are known.
 
     Read again when a key is not known, and when they are older than `age_s_max`; while the issuer
     cannot be reached, the keys that are known serve on.
     """
 
-    def __init__(self, location: str, *, age_s_max: float = KEY_SET_AGE_S_MAX) -> None:
+    def __init__(self, location: str | None, *, age_s_max: float = KEY_SET_AGE_S_MAX) -> None:
         self.location = location
         self._age_s_max = age_s_max
         self._keys: dict[str, jwt.PyJWK] = {}
@@ -126,10 +126,10 @@ class KeySet:
         self._reading = asyncio.Lock()
 
     async def key(self, kid: str) -> jwt.PyJWK | None:
-        if self._is_due(kid):
+        if self.location is not None and self._is_due(kid):
             async with self._reading:
                 if self._is_due(kid):  # nobody has read them while we waited
-                    await self._read_for(kid)
+                    await self._read_for(kid, self.location)
         return self._keys.get(kid)
 
     def _is_due(self, kid: str) -> bool:
@@ -139,23 +139,23 @@ class KeySet:
         # Bounded: a flood of made-up key ids must not become a flood of requests.
         return age_s >= KEY_SET_REFRESH_S_MIN or not self._keys
 
-    async def _read_for(self, kid: str) -> None:
+    async def _read_for(self, kid: str, location: str) -> None:
         try:
-            await self._read()
+            await self._read(location)
         except Unavailable:
             if kid not in self._keys:
                 raise
-            log.warning("key set not read again", extra={"location": self.location})
+            log.warning("key set not read again", extra={"location": location})
 
-    async def _read(self) -> None:
+    async def _read(self, location: str) -> None:
         try:
-            if self.location.startswith(("http://", "https://")):
+            if location.startswith(("http://", "https://")):
                 async with httpx.AsyncClient(timeout=KEY_SET_TIMEOUT_S) as client:
-                    answer = await client.get(self.location)
+                    answer = await client.get(location)
                     answer.raise_for_status()
                     document = answer.json()
             else:
-                document = json.loads(await asyncio.to_thread(Path(self.location).read_bytes))
+                document = json.loads(await asyncio.to_thread(Path(location).read_bytes))
             self._keys = {
                 k["kid"]: jwt.PyJWK(k) for k in document["keys"] if k.get("use", "sig") == "sig"
             }

@@ -36,17 +36,23 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 IDEMPOTENCY_KEPT = timedelta(days=7)
 
 
-class ServiceSettings(BaseSettings):
-    """Settings every service has; each adds its own prefix. No default for a secret."""
+class AloneSettings(BaseSettings):
+    """Settings of a service that stands alone: it knows no tokens, and has no feed and no tables of
+    shared.events. Each adds its own prefix. No default for a secret."""
 
     database_url: str
-    key_set: str
-    service_token_file: Path
     state_dir: Path
-    issuer: str = "duijie-dev"
     log_level: str = "INFO"
     pool_size: int = 10
     rate_per_minute_max: int = 6_000
+
+
+class ServiceSettings(AloneSettings):
+    """Settings of every service of the platform."""
+
+    key_set: str
+    service_token_file: Path
+    issuer: str = "duijie-dev"
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class Closing(Protocol):
 
 def create_service(
     name: str,
-    settings: ServiceSettings,
+    settings: AloneSettings,
     routers: Sequence[APIRouter],
     *,
     description: str,
@@ -113,8 +119,9 @@ def create_service(
         telemetry=None,
     )
     app.state.settings = settings
-    app.state.key_set = KeySet(settings.key_set)
-    app.state.issuer = settings.issuer
+    tokens_of = settings if isinstance(settings, ServiceSettings) else None
+    app.state.key_set = KeySet(tokens_of.key_set if tokens_of else None)
+    app.state.issuer = tokens_of.issuer if tokens_of else None
     app.state.consumers = consumers
     app.include_router(_health_router(name, consumers, tasks))
     for router in routers:
@@ -129,7 +136,7 @@ def create_service(
 @contextlib.asynccontextmanager
 async def _background(
     app: FastAPI,
-    settings: ServiceSettings,
+    settings: AloneSettings,
     consumers: Sequence[Consumer],
     clocks: Sequence[Clock],
     tasks: Sequence[Task],
@@ -155,10 +162,13 @@ async def _background(
             sequencer.wake()
 
     event.listen(own_session, "after_commit", wake)
-    coroutines: dict[str, Callable[[], Awaitable[None]]] = {"sequencer": sequencer.run}
+    coroutines: dict[str, Callable[[], Awaitable[None]]] = {}
+    if isinstance(settings, ServiceSettings):
+        coroutines["sequencer"] = sequencer.run
+        clocks = (*clocks, Clock("idempotency", 3600, _forget_answers))
     for consumer in consumers:
         coroutines[f"consumer {consumer.source}"] = _bound(consumer.run, sessions)
-    for clock in (*clocks, Clock("idempotency", 3600, _forget_answers)):
+    for clock in clocks:
         coroutines[f"clock {clock.name}"] = _bound(_run_clock, clock, sessions)
     for task in tasks:
         coroutines[task.name] = _bound(task.run, app)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from shared.tlog.merkle import HASH_BYTES
 from shared.tlog.notes import MalformedNote, VerifierKey, decode, encode, open_note
 
-_SIZE_MAX = 2**63 - 1
-_DECIMAL = re.compile(r"^(0|[1-9][0-9]*)$")
+SIZE_MAX = 2**63 - 1
+# Bounded, since Python itself refuses to read thousands of digits, with an error of its own.
+DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 _PROOF_HEADER = "c2sp.org/tlog-proof@v1"
-_PROOF_HASHES_MAX = 63
+PROOF_HASHES_MAX = 63
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) < 4 or not lines[0]:
             raise MalformedNote("a checkpoint has an origin, a size and a root")
-        if not _DECIMAL.match(lines[1]) or int(lines[1]) > _SIZE_MAX:
+        if not DECIMAL.fullmatch(lines[1]) or int(lines[1]) > SIZE_MAX:
             raise MalformedNote("the size is not a number of entries")
         return cls(lines[0], int(lines[1]), decode(lines[2]))
 
@@ -72,9 +73,9 @@ class Receipt:
         if lines and lines[0].startswith("extra "):
             extra = decode(lines.pop(0).removeprefix("extra "))
         word, _, number = lines.pop(0).partition(" ") if lines else ("", "", "")
-        if word != "index" or not _DECIMAL.match(number) or int(number) > _SIZE_MAX:
+        if word != "index" or not DECIMAL.fullmatch(number) or int(number) > SIZE_MAX:
             raise MalformedNote("the index is missing or not a number")
         hashes = [decode(line) for line in lines]
-        if len(hashes) > _PROOF_HASHES_MAX or any(len(each) != HASH_BYTES for each in hashes):
+        if len(hashes) > PROOF_HASHES_MAX or any(len(each) != HASH_BYTES for each in hashes):
             raise MalformedNote("a proof is at most 63 SHA-256 hashes")
         return cls(int(number), tuple(hashes), note, extra)
