@@ -23,7 +23,9 @@ from services.audit import grants as audit_grants
 from shared.files import write_durably
 from shared.migrate import upgrade
 
-SERVICES = ("needs", "donors", "matching", "audit")
+PLATFORM = ("needs", "donors", "matching", "audit")
+# The witness is meant to be run by somebody else: nothing of ours is its, and nothing of it ours.
+SERVICES = (*PLATFORM, "witness")
 CONNECT_TIMEOUT_S = 10.0
 
 

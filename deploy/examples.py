@@ -23,7 +23,7 @@ def tell(
         state.tokens, json.dumps(tokens, indent=1, ensure_ascii=False).encode(), mode=0o600
     )
     say("What each service offers:")
-    for service, url in platform.urls.items():
+    for service, url in (*platform.urls.items(), ("witness", platform.witness_url)):
         say(f"  {service:<9} {url}/docs   {url}/openapi.json")
     say(f"A token for each kind of user, valid for twelve hours (also in {state.tokens}):")
     for role, token in tokens.items():

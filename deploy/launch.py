@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from deploy import databases
+from deploy import databases, witnessing
 from deploy.platform import Platform
 from deploy.postgres import Postgres, PostgresUnavailable
 from deploy.state import ROOT, AlreadyRunning, State
@@ -20,7 +20,7 @@ from deploy.supervisor import Program, ProgramDied, StartFailed, Supervisor, che
 from shared.files import write_durably
 from shared.issuer import Issuer
 
-PORTS = {"needs": 8101, "donors": 8102, "matching": 8103, "audit": 8104}
+PORTS = {"needs": 8101, "donors": 8102, "matching": 8103, "audit": 8104, "witness": 8105}
 RATE_PER_MINUTE_MAX = 120_000
 SERVICE_TOKEN_LIFETIME_S = 3600
 SERVICE_TOKEN_RENEWAL_S = 1200
@@ -86,11 +86,12 @@ async def launched(
         say(f"{len(addresses)} databases, each with its own role, are migrated")
         issuer = Issuer(state.issuer)
         renew_service_tokens(state, issuer)
+        urls = urls_of(ports)
+        witnessing.introduce(state, urls)
         programs = [with_settings(p, addresses[p.name], issuer, state, ports) for p in programs]
         renewing = asyncio.create_task(_keep_tokens_fresh(state, issuer))
         try:
             async with Supervisor(programs, ROOT) as supervisor:
-                urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
                 say("ready: " + ", ".join(f"{p.name} {p.url}" for p in programs))
                 if set(services) == set(PORTS):
                     state.announce(urls)
@@ -120,9 +121,14 @@ def _platform(urls: dict[str, str], issuer: Issuer, state: State) -> Platform:
         donors_url=urls["donors"],
         matching_url=urls["matching"],
         audit_url=urls["audit"],
+        witness_url=urls["witness"],
         issuer=issuer,
         state=state.folder,
     )
+
+
+def urls_of(ports: dict[str, int]) -> dict[str, str]:
+    return {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
 
 
 def _port(service: str) -> int:
@@ -159,14 +165,19 @@ def with_settings(
     prefix = program.name.upper()
     settings = {
         f"{prefix}_DATABASE_URL": database_url,
-        f"{prefix}_KEY_SET": str(issuer.key_set_path),
-        f"{prefix}_SERVICE_TOKEN_FILE": str(_service_token(state, program.name)),
         f"{prefix}_STATE_DIR": str(state.of(program.name)),
+        **witnessing.settings(state, program.name),
     }
     # All callers are this machine's own: the import, the main job, one person.
     rate = f"{prefix}_RATE_PER_MINUTE_MAX"
     settings[rate] = os.environ.get(rate, str(RATE_PER_MINUTE_MAX))
-    settings |= {f"{prefix}_{n.upper()}_URL": f"http://127.0.0.1:{p}" for n, p in ports.items()}
+    if program.name in databases.PLATFORM:
+        settings |= {
+            f"{prefix}_KEY_SET": str(issuer.key_set_path),
+            f"{prefix}_SERVICE_TOKEN_FILE": str(_service_token(state, program.name)),
+        }
+        urls = urls_of(ports)
+        settings |= {f"{prefix}_{n.upper()}_URL": urls[n] for n in databases.PLATFORM}
     return dataclasses.replace(program, environment={**program.environment, **settings})
 
 
@@ -175,7 +186,7 @@ def _service_token(state: State, service: str) -> Path:
 
 
 def renew_service_tokens(state: State, issuer: Issuer) -> None:
-    for service in PORTS:
+    for service in databases.PLATFORM:
         token = issuer.mint(role="service", subject=service, lifetime_s=SERVICE_TOKEN_LIFETIME_S)
         write_durably(_service_token(state, service), token.encode(), mode=0o600)
 

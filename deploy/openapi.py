@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-SERVICES = ("needs", "donors", "matching", "audit")
+SERVICES = ("needs", "donors", "matching", "audit", "witness")
 _FOLDER = Path(__file__).parents[1] / "docs" / "openapi"
 
 
@@ -25,6 +25,8 @@ def application(service: str) -> FastAPI:
         "SERVICE_TOKEN_FILE": str(nowhere / "token"),
         "STATE_DIR": str(nowhere),
         **{f"{other.upper()}_URL": "http://127.0.0.1:1" for other in SERVICES},
+        "NAME": "nobody.example",
+        "LOGS": os.devnull,
     }
     before = dict(os.environ)
     os.environ.update({prefix + name: value for name, value in wanted.items()})
@@ -43,7 +45,7 @@ def document_path(service: str) -> Path:
 
 
 def main() -> None:
-    """Write the four documents."""
+    """Write the documents."""
     _FOLDER.mkdir(parents=True, exist_ok=True)
     for service in SERVICES:
         document = json.dumps(application(service).openapi(), ensure_ascii=False, indent=1)

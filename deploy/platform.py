@@ -11,12 +11,13 @@ from shared.issuer import Issuer
 
 @dataclass(frozen=True)
 class Platform:
-    """The four services' addresses, the development issuer, and the state directory."""
+    """Addresses of the four services and of a witness, the development issuer, the state folder."""
 
     needs_url: str
     donors_url: str
     matching_url: str
     audit_url: str
+    witness_url: str
     issuer: Issuer
     state: Path
 

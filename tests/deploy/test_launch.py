@@ -90,7 +90,8 @@ def up(state: State) -> subprocess.Popen[str]:
 
 async def statuses_of_the_running_platform() -> list[int]:
     async with running_platform() as found, httpx.AsyncClient() as client:
-        return [(await client.get(f"{url}/readyz")).status_code for url in found.urls.values()]
+        urls = [*found.urls.values(), found.witness_url]
+        return [(await client.get(f"{url}/readyz")).status_code for url in urls]
 
 
 @linux
@@ -103,7 +104,7 @@ def test_make_run_refuses_a_second_and_stops_without_leftovers(state, ports):
         assert second.returncode == 1
         assert f"already runs (pid {launcher.pid}" in second.stderr
         assert f"needs http://127.0.0.1:{ports['NEEDS_PORT']}" in second.stderr
-        assert asyncio.run(statuses_of_the_running_platform()) == [200] * 4
+        assert asyncio.run(statuses_of_the_running_platform()) == [200] * 5
         launcher.send_signal(signal.SIGINT)
         _, said = launcher.communicate(timeout=120)
     assert launcher.returncode == 0, said

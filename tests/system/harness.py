@@ -1,4 +1,4 @@
-"""A PostgreSQL server and the four services as real processes, killed and started one by one."""
+"""PostgreSQL, the four services and a witness as real processes, killed and started singly."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from deploy import databases, launch
+from deploy import databases, launch, witnessing
 from deploy.postgres import Postgres, dies_with_parent, free_port
 from deploy.state import ROOT, State
 from deploy.supervisor import Program
 from shared.issuer import Issuer
 
-SERVICES = databases.SERVICES
+SERVICES = databases.PLATFORM
+PROGRAMS = databases.SERVICES  # the witness too
 # Guards against waiting for ever, and nothing else: a busy machine takes its time.
 WAIT_S = 600.0
 LINES_SHOWN = 8
@@ -79,8 +80,8 @@ class System:
         self.state = State(self.folder / "state")
         # The same port each time it is started.
         self.server = Postgres(self.folder / "postgres", port=free_port(), throwaway=not durable)
-        self.ports = {service: free_port() for service in SERVICES}
-        self.urls = {s: f"http://127.0.0.1:{port}" for s, port in self.ports.items()}
+        self.ports = {program: free_port() for program in PROGRAMS}
+        self.urls = launch.urls_of(self.ports)
         # The servers close what was idle for five seconds: never reuse what may be closing.
         limits = httpx.Limits(keepalive_expiry=1.0)
         self.http = httpx.AsyncClient(timeout=120.0, trust_env=False, limits=limits)
@@ -99,7 +100,8 @@ class System:
             databases.set_up, self.server.url(), self.state.folder, private=True
         )
         launch.renew_service_tokens(self.state, self.issuer)
-        for service in SERVICES:
+        witnessing.introduce(self.state, self.urls)
+        for service in PROGRAMS:
             program = launch.program_of(self.state, service, self.ports, "/readyz")
             self._programs[service] = launch.with_settings(
                 program, addresses[service], self.issuer, self.state, self.ports
@@ -174,7 +176,7 @@ class System:
         return False
 
     async def all_ready(self) -> None:
-        for service in SERVICES:
+        for service in PROGRAMS:
             await until(
                 partial(self.ready, service), partial(self._not_ready, service), every_s=0.1
             )

@@ -49,7 +49,7 @@ def test_every_operation_answers_as_documented(system, lived, service):
     assert not wrong, "\n\n".join(f"{label}\n{said}" for label, said in wrong.items())
 
 
-def _try(operation: Any, url: str, token: str) -> None:
+def _try(operation: Any, url: str, token: str | None) -> None:
     @settings(
         max_examples=EXAMPLES,
         derandomize=True,
@@ -62,14 +62,16 @@ def _try(operation: Any, url: str, token: str) -> None:
         # A long poll is not waited for.
         if case.query:
             case.query.pop("wait", None)
-        headers = {"Authorization": f"Bearer {token}"}
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         case.call_and_validate(base_url=url, headers=headers, checks=CHECKS)
 
     answers_as_documented()
 
 
-def _token(system: Any, service: str, method: str, path: str) -> str:
+def _token(system: Any, service: str, method: str, path: str) -> str | None:
     """Of somebody with rights in the whole city, by a role that may call the route."""
+    if service == "witness":  # it knows nobody's tokens
+        return None
     scopes = next(
         route.scopes
         for route in all_routes()

@@ -5,17 +5,18 @@ import json
 import re
 import struct
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from itertools import product
 from random import Random
 
 import httpx
 import pytest
 
-from deploy.openapi import SERVICES
+from deploy.witnessing import ORIGIN
 from shared.callers import ROLES
 from shared.events import Event
 from tests.system.everything import everything, types_told
-from tests.system.harness import System
+from tests.system.harness import SERVICES, System
 from tests.system.personal import Value, Watch
 from tests.system.routes import Route, all_routes
 from tests.system.world import COUNTY, Person, World
@@ -256,6 +257,7 @@ async def _walk(system: System, token: str | None) -> AsyncIterator[tuple[Route,
 async def _known_ids(system: System, ids_max: int) -> dict[str, list[str]]:
     known = {
         "path": ["000"],
+        "origin_sha256": [sha256(ORIGIN.encode()).hexdigest()],
         "level": ["0"],
         "name": ["reasoned-1", "national-1"],
         "list_name": ["causes", "categories", "units", "item_classes", "applicant_kinds"],
