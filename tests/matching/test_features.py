@@ -19,6 +19,7 @@ from services.matching.ranking.memory import (
     OrganizationCount,
     Precedent,
     acceptance_facts,
+    likeness,
     memory,
     resemblance,
     speakers,
@@ -101,6 +102,7 @@ def test_an_offer_that_ends_before_the_need_s_date_counts_in_part():
     assert of(valid_days=30, needed_days=60)["timeliness"] == 500
     assert of(valid_days=15)["timeliness"] == 500, "30 days without a date"
     assert of(valid_days=1, needed_days=-3)["timeliness"] == 1000, "a date that has passed"
+    assert of(valid_days=180, needed_days=400)["timeliness"] == 1000, "nobody offers for so long"
 
 
 @given(
@@ -160,6 +162,14 @@ def test_the_line_a_like_need_accepted_is_remembered():
     same_organization = remembered([a_precedent()], line_id=UUID(int=9))
     another = remembered([a_precedent()], line_id=UUID(int=9), organization_id=UUID(int=8))
     assert 1000 > same_organization > another > 0
+
+
+def test_a_precedent_speaks_for_another_line_by_the_square_of_its_likeness():
+    half = "医用外科口罩 五十只装"
+    [[alike]] = likeness(whole_vectors([half]), whole_vectors(["医用外科口罩 独立包装"]))
+    assert 300 < alike < 800
+    found = remembered([a_precedent(line_text=half)], line_id=UUID(int=9))
+    assert found == alike**2 // 1000 * 900 // 1000
 
 
 def test_without_a_similar_past_need_nothing_is_known():

@@ -112,6 +112,18 @@ def test_a_few_decisions_leave_the_card_nearly_as_it_was():
     assert np.corrcoef(card.fit(values), before.fit(values))[0, 1] > 0.95, apart.max()
 
 
+def test_a_curve_can_bend_where_the_few_accepted_pairs_lie():
+    chance = np.random.default_rng(3)
+    values = np.full((2_000, len(CODES)), UNKNOWN)
+    values[:, QUANTITY] = chance.integers(0, 1001, 2_000)
+    accepted = np.arange(2_000) < 20
+    values[:20, QUANTITY] = chance.integers(905, 960, 20)
+    rows = np.arange(2_000)
+    card = fit(Decisions(values, accepted, rows, rows, np.ones_like(rows)), reasoned(), TITLE)
+    [knots] = [curve.knots for curve in card.curves if curve.feature == "quantity_fit"]
+    assert [knot for knot in knots if 910 <= knot <= 960]
+
+
 @pytest.mark.parametrize("count", [0, 100])
 def test_too_few_decisions_are_refused(count):
     with pytest.raises(TooFewDecisions, match="at least"):
@@ -133,6 +145,9 @@ def test_low_places_weigh_more_and_large_organizations_do_not_outvote():
     weight = weights(Decisions(decisions.values, decisions.accepted, decisions.need, loud, rank))
     assert weight[0] / weight[600] == pytest.approx(2.0)
     assert weight[1] / weight[600] == pytest.approx(501 / 50)
+    rank[0] = 10_000
+    deep = weights(Decisions(decisions.values, decisions.accepted, decisions.need, loud, rank))
+    assert deep[0] / deep[600] == pytest.approx(5.0), "no single row decides"
     assert weight.mean() == pytest.approx(1.0)
 
 
@@ -146,6 +161,13 @@ def test_ndcg_by_hand():
     found = ndcg_by_need(score, accepted, need, np.arange(5))
     assert found[0] == pytest.approx(1 / np.log2(3))
     assert np.isnan(found[1]), "a need of which all was accepted says nothing of order"
+
+
+def test_ndcg_of_a_perfect_order_is_one_however_many_are_accepted():
+    score, need = np.arange(15, 0, -1), np.zeros(15, dtype=np.int64)
+    for accepted in (1, 3, 12):
+        [found] = ndcg_by_need(score, np.arange(15) < accepted, need, np.arange(15))
+        assert found == pytest.approx(1.0)
 
 
 def test_equal_scores_are_worth_the_same_whoever_came_first():

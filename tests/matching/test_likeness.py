@@ -70,6 +70,15 @@ def test_pairs_rank_and_bounds_agree_whatever_the_texts(documents: list[str], da
         assert all(mine[row] == fused for row, fused in ranking)
 
 
+def test_other_words_that_stand_in_the_same_documents_are_alike():
+    topics = [[f"{one}stamp", f"{one}nutrition", f"{one}meal"] for one in "abcdefgh"]
+    # Two words of a topic a line, never the first with the last; as many directions as topics.
+    lines = [f"{topic[at % 2]} {topic[at % 2 + 1]}" for at in range(16) for topic in topics]
+    found = TextModel.of(lines).likeness(["astamp"], *pairs(1, 16))
+    assert found.lexical[8] == 0
+    assert found.fused[0] > found.fused[8] > 50 > np.delete(found.fused, [0, 8]).max()
+
+
 def test_a_chinese_need_is_compared_by_words_alone():
     found = TextModel.of(LINES * 20).likeness(["口罩 mask"], *pairs(1, 120))
     np.testing.assert_array_equal(found.fused, found.lexical)

@@ -45,6 +45,12 @@ def test_a_wider_thing_inside_a_name_is_found_as_well():
     assert {"=医用外科口罩", "=口罩"} <= set(tokens("医用外科口罩"))
 
 
+def test_one_thing_written_once_is_counted_once():
+    assert tokens("医用防护口罩").count("=医用防护口罩") == 1
+    assert tokens("医用防护口罩 防护口罩").count("=医用防护口罩") == 2
+    assert tokens("500ml").count("500ml") == 1
+
+
 def test_a_number_is_not_the_end_of_another_number():
     assert "=含氯消毒液" not in tokens("184消毒液")
 
@@ -68,6 +74,10 @@ def test_a_comma_may_also_part_two_things():
 @pytest.mark.parametrize("written", ["GB 19083-2010", "GB19083", "gb/t 19083"])
 def test_a_standard_has_one_spelling(written: str):
     assert "gb19083" in tokens(written)
+
+
+def test_a_number_behind_a_letter_is_no_measure():
+    assert tokens("B12g") == ["b12g"]
 
 
 def test_a_brand_is_not_a_length():

@@ -40,6 +40,17 @@ def test_rows_have_length_one_alone_and_in_a_batch_and_unknown_words_none(vector
     assert vectors.encode([]).shape == (0, vectors.dimension)
 
 
+def test_words_that_say_nothing_do_not_count_and_rare_ones_count_more(
+    tmp_path: Path, vectors: WordVectors
+):
+    np.testing.assert_array_equal(vectors.encode(["the tent"]), vectors.encode(["tent"]))
+    path = tmp_path / "long.vec"
+    between = "".join(f"word{number} 1 1\n" for number in range(200))
+    path.write_text(f"common 1 0\n{between}rare 0 1\n", encoding="utf-8")
+    [both] = WordVectors.read(path).encode(["common rare"])
+    assert both[1] > 3 * both[0] > 0
+
+
 def test_a_chinese_run_is_cut_into_the_longest_words_known(vectors: WordVectors):
     np.testing.assert_array_equal(vectors.encode(["新口罩"]), vectors.encode(["口罩"]))
 
