@@ -309,3 +309,20 @@ def test_the_tenth_parcel_of_one_organization_comes_after_the_first_of_another()
     mixed = solve(replace(instance, line_steps=steps)).quantity.reshape(needs, 2).sum(axis=0)
     assert alone.tolist() == [10, 0]
     assert mixed.tolist() == [8, 2]
+
+
+def test_an_organization_s_share_is_of_what_is_asked_when_that_is_less_than_the_supply():
+    one = np.zeros(1, dtype=np.int64)
+    instance = Instance(
+        required=one + 10,
+        tier=one,
+        whole=one > 0,
+        available=one + 100,
+        lot=one + 1,
+        need=one,
+        line=one,
+        value=one + 500,
+    )
+    steps = fairness.line_steps(DiversityTerms(500, 5, 100), ["alone"], instance)
+    assert steps is not None
+    assert steps.width.tolist() == [5, 1, 1, 1, 1, 91]

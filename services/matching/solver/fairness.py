@@ -359,7 +359,7 @@ def line_steps(
 ) -> Steps | None:
     """What giving ever more costs each line; None when the terms change nothing.
 
-    organizations (m,) whose line it is: anything that can be compared for equality
+    organizations (m,) whose line it is: anything that can be a key
 
     The ladder is the organization's: what counts is its share of the class's supply (or of what is
     asked, when that is less). Its lines climb it side by side, each in proportion to its own
