@@ -15,7 +15,7 @@ from pathlib import Path
 
 from deploy.state import State
 from services.audit.domain import LogRefused
-from services.audit.state import StateDirectory as LogState
+from services.audit.keys import KeyFiles
 from services.witness.domain import WitnessRefused
 from services.witness.state import StateDirectory as WitnessState
 from shared.files import write_durably
@@ -27,7 +27,7 @@ WITNESS_NAME = "duijie.example/witness"
 _POLICY = """\
 # Written at each start of the launcher. To ask for other witnesses, write a file of your own
 # and name it in AUDIT_WITNESS_POLICY.
-log {log} {log_url}
+{logs}
 witness local {witness} {witness_url}
 quorum local
 """
@@ -39,14 +39,12 @@ def introduce(state: State, urls: Mapping[str, str]) -> None:
     A state directory that is damaged is left alone: its service says so, and what is wrong.
     """
     try:
-        log, witness = _log_key(state), _witness_key(state)
+        keys, witness = _log_keys(state), _witness_key(state)
     except (LogRefused, WitnessRefused):
         return
-    line = f"log {log} {urls['audit']}\n"
-    write_durably(_logs(state), line.encode(), mode=0o644)
-    policy = _POLICY.format(
-        log=log, log_url=urls["audit"], witness=witness, witness_url=urls["witness"]
-    )
+    logs = "\n".join(f"log {key} {urls['audit']}" for key in keys)
+    write_durably(_logs(state), f"{logs}\n".encode(), mode=0o644)
+    policy = _POLICY.format(logs=logs, witness=witness, witness_url=urls["witness"])
     write_durably(_policy(state), policy.encode(), mode=0o644)
 
 
@@ -61,12 +59,14 @@ def settings(state: State, service: str) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in told.items()}
 
 
-def _log_key(state: State) -> VerifierKey:
+def _log_keys(state: State) -> list[VerifierKey]:
+    """Those that sign, newest first: two while one succeeds the other."""
     folder = state.of("audit")
     told = settings(state, "audit")
     # A log that has been signed keeps its key, or stays silent until it is restored.
     signed = (folder / "checkpoint").exists()
-    return LogState(folder, told["AUDIT_ORIGIN"]).signer(may_create=not signed).key
+    keys = KeyFiles(folder, told["AUDIT_ORIGIN"]).load(may_create=not signed)
+    return [signer.key for signer in keys.signers]
 
 
 def _witness_key(state: State) -> VerifierKey:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import httpx
 
-from shared.tlog.notes import MalformedNote, Signature, UntrustedNote, encode, open_note
+from shared.tlog.notes import MalformedNote, Signature, UntrustedNote, open_note
 from shared.tlog.policies import NONE, Party, Policy
+from shared.tlog.witnessing import SIZE_MEDIA_TYPE, AddCheckpoint
 
 ANSWER_S_MAX = 5.0  # for a whole answer, however slowly it drips
 ANSWER_BYTES_MAX = 64 * 1024  # some ten ML-DSA-44 lines
-SIZE_MEDIA_TYPE = "text/x.tlog.size"
 SIZE_DIGITS_MAX = 19
 CLOCK_SKEW_S_MAX = 300.0  # a cosignature's time bounds back-dating: it must be about now
 
@@ -56,7 +56,7 @@ class Witness:
         proof  consistency proof from `old_size`, what the witness cosigned last, to the checkpoint
         Raises WitnessAt when it is at another size, WitnessFailure for everything else.
         """
-        body = "\n".join([f"old {old_size}", *map(encode, proof), "", note])
+        body = str(AddCheckpoint(old_size, tuple(proof), note))
         status, media_type, answer = await self._ask("POST", "/add-checkpoint", body)
         if status == 409 and media_type.startswith(SIZE_MEDIA_TYPE):
             raise WitnessAt(_size(answer))
