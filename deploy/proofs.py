@@ -8,7 +8,7 @@ import struct
 from typing import Any
 
 from deploy.api import Api
-from services.audit.verifier import Checkpoint, Key, leaf_hash, prove_inclusion
+from services.audit.verifier import Bad, check_receipt, leaf_hash, prove_receipt, read_keys
 
 _WIDTH = 256
 
@@ -19,10 +19,10 @@ class ProofFailed(Exception):
 
 async def check_approval(audit: Api, verifier_key: str, allocation: dict[str, Any]) -> None:
     """Raise ProofFailed unless the entry is the approval of this allocation and is in the log."""
-    index, key = allocation["approval_log_index"], Key.read(verifier_key.strip())
+    index, policy = allocation["approval_log_index"], read_keys([verifier_key])
     receipt = await audit.text(allocation["approval_receipt"])
-    size = Checkpoint.open(receipt.partition("\n\n")[2], key).size
-    entry = await _entry(audit, index, size)
+    _, checkpoint = check_receipt(receipt, policy)
+    entry = await _entry(audit, index, checkpoint.size)
     # The first line holds producer and number; the rest is the event.
     event = json.loads(entry.partition(b"\n")[2])
     data = event.get("data", {})
@@ -30,8 +30,10 @@ async def check_approval(audit: Api, verifier_key: str, allocation: dict[str, An
         raise ProofFailed(f"entry {index} is not an approval")
     if data.get("allocation_id") != allocation["id"]:
         raise ProofFailed(f"entry {index} is the approval of another allocation")
-    if not prove_inclusion(receipt, leaf_hash(entry), key):
-        raise ProofFailed(f"the receipt of entry {index} does not prove that it is in the log")
+    try:
+        prove_receipt(receipt, leaf_hash(entry), policy)
+    except Bad as error:
+        raise ProofFailed(f"the receipt of entry {index} does not prove it: {error}") from error
 
 
 async def _entry(audit: Api, index: int, size: int) -> bytes:

@@ -87,6 +87,13 @@ class ChainTooLong(Conflict):
         )
 
 
+class TooManyBytes(BadRequest):
+    code = "too_many_bytes"
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(f"These entries have more than {bytes_max} bytes; ask for fewer.")
+
+
 class EntriesMissing(Unavailable):
     """Stored rows are gone: nothing is served in their place."""
 

@@ -1,65 +1,123 @@
 #!/usr/bin/env python3
-"""Verify the whole log from outside. One file, to be read before it is run: the standard library
-and `cryptography` for Ed25519; it shares no code with the service.
+"""Verify the log from outside. One file, to be read before it is run: the standard library and
+`cryptography` for the signatures; it shares no code with the service.
 
-    python verifier.py --log URL --key LOG.VKEY [--checkpoint-copy FILE] [--json]
-    python verifier.py --key LOG.VKEY --receipt FILE        (offline: one receipt)
+    python verifier.py --log URL       --key LOG.VKEY | --policy FILE   [--checkpoint-copy FILE] …
+    python verifier.py --export FILE   --key … | --policy …             (offline: rows of the log)
+    python verifier.py --receipt FILE  --key … | --policy …  --entry FILE | --leaf HEX   (offline)
 
-It downloads every entry, recomputes the Merkle tree (RFC 6962) and compares it with the signed
-checkpoint, the published tiles, the query columns, and, with --checkpoint-copy, with the checkpoint
-and the leaf hashes that are kept outside the database (`leaves` and `checkpoints` beside the copy).
+Of a log it downloads every entry, recomputes the Merkle tree (RFC 6962) and compares it with the
+signed checkpoint, with what is stored (leaf hashes, nodes, query columns), with the numbers and the
+daily totals the producers told, with the witnesses' own views, and, with --checkpoint-copy, with
+the checkpoints and leaf hashes kept outside the database (`checkpoints`, `leaves` beside the copy).
+--policy (C2SP tlog-policy) asks for a quorum of witnesses; --disclosures checks SD-JWT disclosures.
 Memory is bounded, every wait ends. The last line is one JSON object
-{"ok", "size", "first_bad_index", "last_possible_index", "problem", "seconds"}.
+{"ok", "size", "first_bad_index", "last_possible_index", "problem", "seconds", "witnesses", …}.
 Status: 0 good, 1 bad, 2 it could not be checked.
 
-What it proves and what it cannot: docs/log.md.
+What it proves and what it cannot: docs/log.md. Read on in this order: hashes, signatures, the log
+over HTTP, one chunk of entries, facts that need their order, the pass over a log, files, command.
 """
 
 import argparse
 import base64
 import binascii
+import csv
 import hashlib
+import http.client
+import io
 import json
+import multiprocessing
+import os
 import re
+import socket
 import struct
 import sys
 import tempfile
+import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-WIDTH = 256
-REQUEST_TIMEOUT_S = 30.0
-ATTEMPTS_MAX = 6
+try:
+    from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
+except ImportError:  # an older `cryptography`: such signatures are then not counted, and named
+    MLDSA44PublicKey = None  # type: ignore[assignment, misc]
+
+WIDTH = 256  # hashes of a tile
+CHUNK = 4_096  # entries read at once: a perfect subtree of 16 tiles
+TILE_EVERY = 64  # every so many published tiles are compared with what was read in bulk
+PROCESSES_FROM = 50_000  # entries from which further processes are worth their start
+REQUEST_S = 120.0  # longest time for one answer, however slowly it trickles
+CONNECT_S = 30.0
+STALL_S = 300.0  # so long one thing is asked for again and again before we give up
+ATTEMPTS_MAX = 5
 CATCH_UP_S = 10.0  # so long a healthy log may take to publish what was just appended or signed
-BUNDLE_BYTES_MAX = WIDTH * (2 + 65_535)
 TEXT_BYTES_MAX = 1_000_000
 COLUMN_BYTES_MAX = 16_000_000
+BUNDLE_BYTES_MAX = WIDTH * (2 + 65_535)
+STORED_BYTES_MAX = 64_000_000
+LINE_BYTES_MAX = 1_000_000  # of an export: an entry of 65,535 bytes, escaped, with its proof
 COLUMN_CHARACTERS_MAX = 200
+FINDINGS_MAX = 1_000  # what is bad beyond that is not listed
+DISCLOSURES_MAX = 100_000
+RECENT_MAX = 100_000  # events between what totals count and their being told
 SIZE_MAX = 2**40
-PREFIX = re.compile(rb"^([a-z]+) *\x20([0-9]{20})\n")
+PREFIX = re.compile(rb"^([a-z]{1,8}) *\x20([0-9]{20})\n")
 PREFIX_BYTES = 30
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 class CannotCheck(Exception):
-    """Nothing can be said about the log: it was not reached, or a file is not readable."""
+    """Nothing can be said: the log was not reached, or a file of yours is not readable."""
 
 
 class Absent(Exception):
     """The log says that it does not have what it must have."""
 
 
-# ---------------------------------------------------------------- hashes, keys, checkpoints
+class TooMuch(Exception):
+    """The log asks us to ask for less at once."""
+
+
+class Bad(ValueError):
+    """Not to be trusted; the message says why."""
+
+
+class Finding(NamedTuple):
+    """Something wrong, at an index or somewhere in [first, last]."""
+
+    first: int
+    last: int
+    problem: str
+
+
+def decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Bad("not base64") from error
+
+
+def decimal(text: str) -> str:
+    if not DECIMAL.fullmatch(text):
+        raise Bad("not a number")
+    return text
+
+
+# ================================================================ hashes: RFC 6962, RFC 9162
 
 
 def leaf_hash(body: bytes) -> bytes:
@@ -70,132 +128,558 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
+def fold(hashes: Sequence[bytes]) -> bytes:
+    """The root over perfect subtrees, largest first; of nothing: the hash of nothing."""
+    if not hashes:
+        return hashlib.sha256(b"").digest()
+    top = hashes[-1]
+    for left in reversed(hashes[:-1]):
+        top = node_hash(left, top)
+    return top
+
+
+def levels_of(leaves: list[bytes]) -> list[list[bytes]]:
+    """All complete nodes over the leaves, level by level."""
+    sha256, levels = hashlib.sha256, [leaves]
+    while len(levels[-1]) > 1:
+        under = levels[-1]
+        pairs = zip(under[::2], under[1::2], strict=False)
+        levels.append([sha256(b"\x01" + left + right).digest() for left, right in pairs])
+    return levels
+
+
+def peaks_of(levels: list[list[bytes]], size: int) -> list[tuple[int, bytes]]:
+    """Height and root of the perfect subtrees over the first `size` leaves, largest first."""
+    return [
+        (height, levels[height][(size >> height) - 1])
+        for height in reversed(range(len(levels)))
+        if size >> height & 1
+    ]
+
+
 @dataclass
 class Tree:
-    """The roots of the perfect subtrees so far: all that is needed to add leaves."""
+    """The roots of the perfect subtrees so far: all that is needed to add more."""
 
     size: int = 0
     stack: list[tuple[int, bytes]] = field(default_factory=list)
 
-    def add(self, top: bytes) -> None:
-        height = 0
+    def add(self, top: bytes, height: int = 0) -> None:
+        self.size += 1 << height
         while self.stack and self.stack[-1][0] == height:
             top = node_hash(self.stack.pop()[1], top)
             height += 1
         self.stack.append((height, top))
-        self.size += 1
 
-    def root(self) -> bytes:
-        if not self.stack:
-            return hashlib.sha256(b"").digest()
-        top = self.stack[-1][1]
-        for _, left in reversed(self.stack[:-1]):
-            top = node_hash(left, top)
-        return top
+    def root(self, *more: bytes) -> bytes:
+        """The root, as if `more` (the root of what comes after) had been added."""
+        return fold([*(top for _, top in self.stack), *more])
+
+
+def prove_inclusion(
+    index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes
+) -> None:
+    """RFC 9162 2.1.3.2: the entry with this leaf hash stands at `index`. Raises Bad."""
+    if not 0 <= index < size:
+        raise Bad("the index lies outside the tree")
+    if any(len(each) != 32 for each in (leaf, root, *proof)):
+        raise Bad("the proof does not consist of hashes")
+    low, high, top = index, size - 1, leaf
+    for other in proof:
+        if high == 0:
+            raise Bad("the proof is too long")
+        if low & 1 or low == high:
+            top = node_hash(other, top)
+            while not low & 1 and low:
+                low, high = low >> 1, high >> 1
+        else:
+            top = node_hash(top, other)
+        low, high = low >> 1, high >> 1
+    if high != 0:
+        raise Bad("the proof is too short")
+    if top != root:
+        raise Bad("the proof leads to another root: it is not the entry that was signed")
+
+
+def prove_consistency(
+    first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]
+) -> None:
+    """RFC 9162 2.1.4.2: the tree of `first` is a prefix of the tree of `second`. Raises Bad."""
+    if not 0 < first <= second:
+        if first == second == 0 and not proof and first_root == second_root == fold([]):
+            return
+        raise Bad("sizes that prove nothing")
+    if any(len(each) != 32 for each in (first_root, second_root, *proof)):
+        raise Bad("the proof does not consist of hashes")
+    if first == second:
+        if proof or first_root != second_root:
+            raise Bad("equal sizes with different roots, or with a proof")
+        return
+    if not proof:
+        raise Bad("the proof is empty")
+    path = [first_root, *proof] if first & (first - 1) == 0 else list(proof)
+    low, high = first - 1, second - 1
+    while low & 1:
+        low, high = low >> 1, high >> 1
+    one = two = path[0]
+    for other in path[1:]:
+        if high == 0:
+            raise Bad("the proof is too long")
+        if low & 1 or low == high:
+            one, two = node_hash(other, one), node_hash(other, two)
+            while not low & 1 and low:
+                low, high = low >> 1, high >> 1
+        else:
+            two = node_hash(two, other)
+        low, high = low >> 1, high >> 1
+    if high != 0 or one != first_root or two != second_root:
+        raise Bad("the proof leads to other roots")
+
+
+# ================================================================ signatures: C2SP signed-note
+
+LOG, COSIGNATURE, ML_DSA_44 = 0x01, 0x04, 0x06
+PUBLIC_BYTES = {LOG: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
 
 
 @dataclass(frozen=True)
 class Key:
+    """A verifier key, written name+id+base64(kind || public key)."""
+
     name: str
-    key_id: bytes
+    kind: int
     public: bytes
 
+    @property
+    def key_id(self) -> bytes:
+        content = self.name.encode() + b"\n" + bytes([self.kind]) + self.public
+        return hashlib.sha256(content).digest()[:4]
+
     @classmethod
-    def read(cls, source: str) -> "Key":
-        """From a file, or the key itself: name+id+base64(0x01 || public key)."""
-        text = Path(source).read_text() if "+" not in source or Path(source).exists() else source
+    def parse(cls, text: str) -> "Key":
+        name, _, rest = text.partition("+")
+        key_id, _, encoded = rest.partition("+")
+        content = decode(encoded)
+        if not is_name(name) or not content or len(content) - 1 != PUBLIC_BYTES.get(content[0]):
+            raise Bad("not a verifier key")
+        key = cls(name, content[0], content[1:])
+        if key.key_id.hex() != key_id:
+            raise Bad("the id of the verifier key is not its own")
+        return key
+
+    @property
+    def can_check(self) -> bool:
+        return self.kind != ML_DSA_44 or MLDSA44PublicKey is not None
+
+    def holds(self, text: str, signature: bytes) -> bool:
+        """Did this key sign the note's text? A cosignature begins with its time, 8 bytes."""
         try:
-            name, key_id, encoded = text.strip().split("+", 2)
-            content = base64.b64decode(encoded, validate=True)
-            identity = hashlib.sha256(name.encode() + b"\n" + content).digest()[:4]
-        except (ValueError, binascii.Error) as error:
-            raise CannotCheck("the key is not a verifier key") from error
-        if len(content) != 33 or content[0] != 1 or identity.hex() != key_id:
-            raise CannotCheck("the key is not an Ed25519 verifier key, or its id is wrong")
-        return cls(name, identity, content[1:])
+            if self.kind == LOG:
+                Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text.encode())
+                return True
+            at, signature = time_of(signature), signature[8:]
+            if at >= 2**63:
+                return False
+            if self.kind == COSIGNATURE:
+                message = f"cosignature/v1\ntime {at}\n{text}".encode()
+                Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+            else:
+                message = _subtree_message(self.name, text, at)
+                MLDSA44PublicKey.from_public_bytes(self.public).verify(signature, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+def is_name(name: str) -> bool:
+    return bool(name) and "+" not in name and not any(each.isspace() for each in name)
+
+
+def time_of(cosignature: bytes) -> int:
+    """Seconds since 1970 at which the cosigner says it saw the checkpoint."""
+    return int.from_bytes(cosignature[:8])
+
+
+def _subtree_message(cosigner: str, text: str, at: int) -> bytes:
+    """C2SP tlog-cosignature, ML-DSA-44: what is signed of a checkpoint."""
+    origin, size, root = text.split("\n")[:3]
+    names = [each.encode() for each in (cosigner, origin)]
+    if any(not 1 <= len(each) <= 255 for each in names) or not DECIMAL.fullmatch(size):
+        raise Bad("not to be cosigned")
+    first, second = (bytes([len(each)]) + each for each in names)
+    spans = struct.pack(">QQ", 0, int(size))
+    return b"subtree/v1\n\x00" + first + struct.pack(">Q", at) + second + spans + decode(root)
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signature that holds; `at` is the time a cosigner says, None of a log's."""
+
+    key: Key
+    at: int | None
+
+
+@dataclass(frozen=True)
+class Note:
+    text: str
+    signatures: tuple[Signed, ...]
+    not_known: tuple[str, ...]  # names of keys we do not know, which are ignored
+    not_checked: tuple[str, ...]  # names of keys we know and cannot compute with
+
+
+def open_note(note: str, keys: Iterable[Key]) -> Note:
+    """Check a note's form and its signatures; raises Bad."""
+    at = note.rfind("\n\n")
+    if at < 0 or not note.endswith("\n") or len(note) > TEXT_BYTES_MAX:
+        raise Bad("it has no signature")
+    if any(each < " " and each != "\n" for each in note):
+        raise Bad("it has control characters")
+    text, lines = note[: at + 1], note[at + 2 : -1].split("\n")
+    if len(lines) > 100:
+        raise Bad("it has too many signatures")
+    known = {(key.name, key.key_id): key for key in keys}
+    found: dict[Key, Signed] = {}
+    not_known: dict[str, None] = {}
+    not_checked: dict[str, None] = {}
+    for line in lines:
+        mark, name, encoded = [*line.split(" "), "", "", ""][:3]
+        content = decode(encoded)
+        if mark != "—" or line.count(" ") != 2 or not is_name(name) or len(content) < 5:
+            raise Bad("it has a line that is no signature")
+        key = known.get((name, content[:4]))
+        if key is None:
+            not_known[name] = None
+        elif not key.can_check:
+            not_checked[name] = None
+        elif not key.holds(text, content[4:]):
+            raise Bad(f"the signature of {name} does not hold")
+        else:
+            found.setdefault(key, Signed(key, None if key.kind == LOG else time_of(content[4:])))
+    return Note(text, tuple(found.values()), tuple(not_known), tuple(not_checked))
 
 
 @dataclass(frozen=True)
 class Checkpoint:
+    """What a log said of itself: C2SP tlog-checkpoint."""
+
+    origin: str
     size: int
     root: bytes
+    witnesses: tuple[Signed, ...] = ()
+    has_quorum: bool = True
 
     @classmethod
-    def open(cls, note: str, key: Key) -> "Checkpoint":
-        """Check signature and form of a checkpoint; raises ValueError with what is wrong."""
-        body, blank, lines = note.rpartition("\n\n")
-        body += "\n"
-        if not blank or not lines.endswith("\n"):
-            raise ValueError("it has no signature")
-        signed = False
-        for line in lines[:-1].split("\n"):
-            mark, name, encoded = [*line.split(" "), "", ""][:3]
-            content = base64.b64decode(encoded, validate=True)
-            if mark != "—" or name != key.name or content[:4] != key.key_id:
-                continue
+    def parse(cls, text: str) -> "Checkpoint":
+        lines = text.split("\n")
+        if len(lines) < 4 or not lines[0] or not DECIMAL.fullmatch(lines[1]):
+            raise Bad("it is not a checkpoint")
+        if int(lines[1]) > 2**63 - 1:
+            raise Bad("its size is beyond any log's")
+        return cls(lines[0], int(lines[1]), decode(lines[2]))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Whose signatures make a checkpoint good: C2SP tlog-policy, or just the log's keys."""
+
+    logs: tuple[Key, ...]
+    witnesses: dict[str, Key] = field(default_factory=dict)
+    groups: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    quorum: str = "none"
+    spans: dict[Key, tuple[int, int]] = field(default_factory=dict)  # sizes a log's key signs
+
+    @classmethod
+    def parse(cls, text: str) -> "Policy":
+        """Raises Bad with the line."""
+        if len(text) > TEXT_BYTES_MAX:
+            raise Bad("the policy is too long")
+        reader = _PolicyReader()
+        for number, line in enumerate(text.split("\n"), start=1):
+            if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", line):
+                raise Bad(f"policy, line {number}: a control character")
+            words = [word for word in re.split(r"[ \t]+", line) if word]
+            if words and not words[0].startswith("#"):
+                try:
+                    reader.take(words)
+                except ValueError as error:
+                    raise Bad(f"policy, line {number}: {error}") from error
+        if reader.quorum is None:
+            raise Bad("the policy has no quorum line")
+        return cls(tuple(reader.logs), reader.witnesses, reader.groups, reader.quorum)
+
+    def is_met(self, keys: Iterable[Key]) -> bool:
+        there = set(keys)
+        met = {name: key in there for name, key in self.witnesses.items()} | {"none": True}
+        for name, (threshold, members) in self.groups.items():  # each names only earlier ones
+            met[name] = sum(met[member] for member in members) >= threshold
+        return met[self.quorum]
+
+    def open(self, note: str) -> Checkpoint:
+        """A checkpoint that a log of the policy signed, with a quorum or not. Raises Bad."""
+        opened = open_note(note, [*self.logs, *self.witnesses.values()])
+        checkpoint = Checkpoint.parse(opened.text)
+        if len(checkpoint.root) != 32 or checkpoint.size > SIZE_MAX:
+            raise Bad("its root or size is not one that can be verified")
+        by = [each.key for each in opened.signatures]
+        if not any(self._vouches(key, checkpoint) for key in by):
+            without = " (this Python's `cryptography` lacks ML-DSA)" if opened.not_checked else ""
+            raise Bad(f"it is not signed with the given key{without}")
+        witnesses = set(self.witnesses.values())
+        return Checkpoint(
+            checkpoint.origin,
+            checkpoint.size,
+            checkpoint.root,
+            tuple(each for each in opened.signatures if each.key in witnesses),
+            self.is_met(by),
+        )
+
+    def _vouches(self, key: Key, checkpoint: Checkpoint) -> bool:
+        first, last = self.spans.get(key, (0, SIZE_MAX))
+        named = key in self.logs and key.name == checkpoint.origin
+        return named and first <= checkpoint.size <= last
+
+
+class _PolicyReader:
+    def __init__(self) -> None:
+        self.logs: list[Key] = []
+        self.witnesses: dict[str, Key] = {}
+        self.groups: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self.members: set[str] = set()
+        self.publics: set[bytes] = set()
+        self.quorum: str | None = None
+
+    def take(self, words: list[str]) -> None:
+        match words:
+            case ["log", key, *url] if len(url) < 2:
+                self.logs.append(self._new_key(key))
+            case ["witness", name, key, *url] if len(url) < 2:
+                witness = self._new_key(key)
+                if witness.kind == LOG:
+                    raise Bad("a witness has a cosigner's key")
+                self.witnesses[self._new_name(name)] = witness
+            case ["group", name, number, first, *others]:
+                members = (first, *others)
+                for member in members:
+                    self._defined(member)
+                    if member in self.members:
+                        raise Bad(f"{member} is a member twice")
+                    self.members.add(member)
+                self.groups[self._new_name(name)] = (_threshold(number, len(members)), members)
+            case ["quorum", name] if self.quorum is None:
+                if name != "none":
+                    self._defined(name)
+                self.quorum = name
+            case _:
+                raise Bad("not a line of a policy")
+
+    def _new_key(self, text: str) -> Key:
+        key = Key.parse(text)
+        if key.public in self.publics:
+            raise Bad("the same key twice")
+        self.publics.add(key.public)
+        return key
+
+    def _new_name(self, name: str) -> str:
+        if name == "none" or name in self.witnesses or name in self.groups:
+            raise Bad(f"{name} is taken")
+        return name
+
+    def _defined(self, name: str) -> None:
+        if name not in self.witnesses and name not in self.groups:
+            raise Bad(f"{name} is not defined before")
+
+
+def _threshold(word: str, members: int) -> int:
+    if word in {"all", "any"}:
+        return members if word == "all" else 1
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", word) or int(word) > members:
+        raise Bad("k is all, any, or a number from 1 to that of the members")
+    return int(word)
+
+
+def read_keys(sources: Sequence[str]) -> Policy:
+    """The log's keys: each a verifier key, or a file with one a line (an old and a new one).
+
+    A line is the key, and after it the first and last size it signs, where it was not always so.
+    """
+    spans: dict[Key, tuple[int, int]] = {}
+    for source in sources:
+        is_key = "+" in source and ("\n" in source or not Path(source).exists())
+        text = source if is_key else _text(Path(source))
+        for words in filter(None, map(str.split, text.split("\n"))):
             try:
-                Ed25519PublicKey.from_public_bytes(key.public).verify(content[4:], body.encode())
-            except InvalidSignature as error:
-                raise ValueError("its signature does not hold") from error
-            signed = True
-        if not signed:
-            raise ValueError("it is not signed with the given key")
-        origin, size, root = body.split("\n")[:3]
-        digest = base64.b64decode(root, validate=True)
-        if origin != key.name or not re.fullmatch(r"0|[1-9][0-9]{0,18}", size) or len(digest) != 32:
-            raise ValueError("it is not a checkpoint of this log")
-        if int(size) > SIZE_MAX:
-            raise ValueError("its size is beyond what can be verified")
-        return cls(int(size), digest)
+                key = Key.parse(words[0])
+                sizes = [int(decimal(word)) for word in words[1:]]
+            except Bad as error:
+                raise CannotCheck(f"the key is not a verifier key: {error}") from error
+            first, last = (*sizes, *(0, SIZE_MAX)[len(sizes) :])[:2]
+            spans[key] = (first, last)
+    if not spans:
+        raise CannotCheck("there is no key")
+    return Policy(tuple(spans), spans=spans)
 
 
-# ---------------------------------------------------------------- the log, over HTTP
+def read_policy(path: Path) -> Policy:
+    try:
+        policy = Policy.parse(_text(path))
+    except Bad as error:
+        raise CannotCheck(str(error)) from error
+    if not policy.logs:
+        raise CannotCheck("the policy names no log")
+    return policy
+
+
+def _text(path: Path) -> str:
+    """A small file of the user's; CannotCheck when it is none."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(TEXT_BYTES_MAX + 1)
+    except OSError as error:
+        raise CannotCheck(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > TEXT_BYTES_MAX:
+        raise CannotCheck(f"{path} is longer than {TEXT_BYTES_MAX} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise CannotCheck(f"{path} is not text") from error
+
+
+# ================================================================ the log, over HTTP
+
+
+class _Until(io.RawIOBase):
+    """What a socket sends, until a time: a trickle of bytes does not put it off."""
+
+    def __init__(self, connected: socket.socket, until: float) -> None:
+        self.connected, self.until = connected, until
+        self.inner = connected.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no complete answer in time")
+        self.connected.settimeout(left)
+        return self.inner.readinto(buffer)
+
+    def close(self) -> None:
+        self.inner.close()
+        super().close()
+
+
+class _Socket:
+    """The part of a socket that http.client uses, with an end to every answer."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.connected, self.until = connected, 0.0
+
+    def makefile(self, *_: Any, **__: Any) -> IO[bytes]:
+        return io.BufferedReader(_Until(self.connected, self.until), 1 << 18)
+
+    def sendall(self, content: bytes) -> None:
+        self.connected.settimeout(max(0.01, self.until - time.monotonic()))
+        self.connected.sendall(content)
+
+    def close(self) -> None:
+        self.connected.close()
 
 
 class Log:
-    """Bounded requests to one log."""
+    """Bounded requests to one server; a connection for each thread."""
 
-    def __init__(self, base_url: str, until: float, catch_up_s: float = CATCH_UP_S) -> None:
-        if urllib.parse.urlsplit(base_url).scheme not in {"http", "https"}:
-            raise CannotCheck("--log must be an http(s) address")
-        self.base_url = base_url.rstrip("/")
+    def __init__(self, base_url: str, until: float) -> None:
+        parts = urllib.parse.urlsplit(base_url)
+        try:
+            self.host, self.port = parts.hostname, parts.port
+        except ValueError as error:
+            raise CannotCheck("the address has no proper port") from error
+        if parts.scheme not in {"http", "https"} or not self.host:
+            raise CannotCheck("an address begins with http:// or https://")
+        self.secure, self.path = parts.scheme == "https", parts.path.rstrip("/")
         self.until = until  # time.monotonic() at which we give up
-        self.catch_up_s = catch_up_s
+        self._mine = threading.local()
+        self._made: list[http.client.HTTPConnection] = []
 
     def get(self, path: str, bytes_max: int = TEXT_BYTES_MAX) -> bytes:
         """Raises Absent when the log says it has no such thing, CannotCheck without an answer."""
         reason, attempts = "", 0
-        while attempts < ATTEMPTS_MAX and time.monotonic() < self.until:
+        until = min(self.until, time.monotonic() + STALL_S)
+        while attempts < ATTEMPTS_MAX and time.monotonic() < until:
             pause_s = 0.2 * 2**attempts
-            try:
-                with urllib.request.urlopen(  # noqa: S310 - the scheme was checked above
-                    self.base_url + path, timeout=REQUEST_TIMEOUT_S
-                ) as answer:
-                    content: bytes = answer.read(bytes_max + 1)
-                if len(content) > bytes_max:
-                    raise CannotCheck(f"{path}: longer than {bytes_max} bytes")
-                return content
-            except urllib.error.HTTPError as error:
-                code = _problem_code(error)
-                if error.code == 404 or code in {"entries_missing", "log_refused"}:
-                    raise Absent(code or "not found") from error
-                reason = f"{error.code} {code}"
-                if error.code == 429:
-                    attempts -= 1  # asked to wait, which is not a failure; `until` bounds it
-                    pause_s = 3.0
-                elif error.code < 500:
-                    break
-            except OSError as error:
-                reason = str(error)
             attempts += 1
-            time.sleep(min(pause_s, max(0.0, self.until - time.monotonic())))
+            try:
+                status, content = self._ask(path, bytes_max)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                self._hang_up()
+                reason = str(error) or type(error).__name__
+            else:
+                if status == 200:
+                    return content
+                code = _problem_code(content)
+                if status == 404 or code in {"entries_missing", "log_refused"}:
+                    raise Absent(code or "not found")
+                if code == "too_many_bytes":
+                    raise TooMuch
+                reason = f"{status} {code}"
+                if status == 429:  # asked to wait, which is not a failure; `until` bounds it
+                    attempts, pause_s = attempts - 1, 3.0
+                elif status < 500:
+                    break
+            time.sleep(max(0.0, min(pause_s, until - time.monotonic())))
         raise CannotCheck(f"{path}: {reason or 'out of time'}")
+
+    def _ask(self, path: str, bytes_max: int) -> tuple[int, bytes]:
+        connection = self._connection()
+        self._mine.socket.until = min(self.until, time.monotonic() + REQUEST_S)
+        connection.request("GET", self.path + path)
+        answer = connection.getresponse()
+        content = answer.read(bytes_max + 1)
+        if len(content) > bytes_max:
+            self._hang_up()
+            raise CannotCheck(f"{path}: longer than {bytes_max} bytes")
+        if answer.will_close or not answer.isclosed():
+            self._hang_up()
+        if answer.length:  # read() of so many bytes does not tell that there were fewer
+            raise OSError("the answer was cut off")
+        return answer.status, content
+
+    def _connection(self) -> http.client.HTTPConnection:
+        held: http.client.HTTPConnection | None = getattr(self._mine, "connection", None)
+        if held is not None and held.sock is not None:
+            return held
+        kind = http.client.HTTPSConnection if self.secure else http.client.HTTPConnection
+        wait_s = max(0.01, min(CONNECT_S, self.until - time.monotonic()))
+        made = kind(str(self.host), self.port, timeout=wait_s)
+        made.connect()
+        made.auto_open = 0
+        self._mine.socket = made.sock = _Socket(made.sock)
+        self._mine.connection = made
+        self._made = [*(each for each in self._made if each.sock is not None), made]
+        return made
+
+    def _hang_up(self) -> None:
+        if (held := getattr(self._mine, "connection", None)) is not None:
+            held.close()
+            self._mine.connection = None
+
+    def close(self) -> None:
+        """Hang up for all threads; nothing may be asked any more."""
+        for each in self._made:
+            each.close()
 
     def json(self, path: str) -> Any:
         try:
             return json.loads(self.get(path, COLUMN_BYTES_MAX))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CannotCheck(f"{path}: not JSON") from error
+
+    def note(self, path: str) -> str:
+        try:
+            return self.get(path).decode()
+        except UnicodeDecodeError as error:
+            raise Bad("it is not text") from error
 
     def tile(self, level: str, index: int, width: int) -> bytes:
         groups, rest = [f"{index % 1000:03d}"], index // 1000
@@ -206,59 +690,704 @@ class Log:
         return self.get(f"/tile/{level}/{'/'.join(groups)}{partial}", BUNDLE_BYTES_MAX)
 
     def columns(self, first: int, limit: int) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.json(f"/v1/columns?first={first}&limit={limit}")["data"]
+        """The query columns of entries from `first` on, as they are stored."""
+        path = f"/v1/columns?first={first}&limit={limit}"
+        answer = self.json(path)
+        rows = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(rows, list) or not all(
+            isinstance(row, dict) and type(row.get("index")) is int for row in rows
+        ):
+            raise CannotCheck(f"{path}: not a list of columns")
         return rows
 
+    def stored(self, first: int, limit: int) -> tuple[bytes, bytes, bytes]:
+        """Bundle, leaf hashes and columns of so many entries; raises Absent, TooMuch."""
+        path = f"/v1/stored?first={first}&limit={limit}"
+        content = self.get(path, STORED_BYTES_MAX)
+        blocks, at = [], 0
+        for _ in range(3):
+            length = int.from_bytes(content[at : at + 4])
+            blocks.append(content[at + 4 : at + 4 + length])
+            at += 4 + length
+        if at != len(content):
+            raise CannotCheck(f"{path}: not three blocks")
+        return blocks[0], blocks[1], blocks[2]
 
-def _problem_code(error: urllib.error.HTTPError) -> str:
+
+def _problem_code(content: bytes) -> str:
     try:
-        return str(json.loads(error.read(TEXT_BYTES_MAX))["code"])
-    except (ValueError, KeyError, TypeError, OSError):
+        code = json.loads(content)["code"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
+    return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,60}", code) else ""
 
 
-# ---------------------------------------------------------------- findings
+# ================================================================ one chunk of entries
 
 
-@dataclass(frozen=True, order=True)
-class Finding:
-    """Something wrong, at an index or somewhere in [first, last]."""
+@dataclass(frozen=True)
+class Source:
+    """What a process needs to read and check chunks by itself."""
+
+    base_url: str
+    until: float
+    size: int  # of the log
+    every_tile: bool
+    leaves: Path | None  # leaf hashes kept outside, and how many of them were signed
+    leaves_count: int
+    wanted: frozenset[str]  # entries by event id or index, for disclosures
+
+    def log(self) -> Log:
+        held = _logs.get((self.base_url, self.until))
+        if held is None:
+            held = _logs[self.base_url, self.until] = Log(self.base_url, self.until)
+        return held
+
+
+_logs: dict[tuple[str, float], Log] = {}
+
+
+class Fact(NamedTuple):
+    """An event that only means something after those before it: told to the main process."""
+
+    at: int
+    producer: str
+    seq: int
+    type: str
+    division: str | None
+    data: dict[str, Any]
+
+
+@dataclass
+class Part:
+    """What one chunk says; small, whatever the entries hold."""
 
     first: int
-    last: int
-    problem: str
+    count: int = 0  # entries there are
+    findings: list[Finding] = field(default_factory=list)
+    peaks: list[tuple[int, bytes]] = field(default_factory=list)
+    tiles: list[bytes] = field(default_factory=list)  # roots of its full tiles
+    roots: dict[int, bytes] = field(default_factory=dict)  # of the sizes asked for, of this chunk
+    kept: list[tuple[int, bytes]] = field(default_factory=list)  # peaks of the hashes kept outside
+    kept_count: int = 0
+    kept_differs_at: int | None = None
+    begins: dict[str, tuple[int, int]] = field(default_factory=dict)
+    seqs: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # first, its place, last
+    ids: bytes = b""  # event ids, 16 bytes each
+    facts: list[Fact] = field(default_factory=list)
+    digests: dict[int, tuple[str, Any]] = field(default_factory=dict)  # id and data of `wanted`
+
+    def bad(self, index: int, problem: str, last: int | None = None) -> None:
+        if len(self.findings) < FINDINGS_MAX:
+            self.findings.append(Finding(index, index if last is None else last, problem))
+
+    def number(self, at: int, producer: str, seq: int, last: dict[str, int]) -> None:
+        """A number that does not follow its producer's last: the first here, or out of order."""
+        if producer in last:
+            self.bad(at, out_of_order(producer, seq, last[producer] + 1))
+        else:
+            self.begins[producer] = (seq, at)
+
+
+def out_of_order(producer: str, seq: int, due: int) -> str:
+    return f"{producer} {seq} stands where {producer} {due} is due"
+
+
+def read_chunk(source: Source, first: int, number: int, sizes: tuple[int, ...]) -> Part:
+    """Fetch and check the entries [first, first + number); roots at `sizes` are computed."""
+    part = Part(first)
+    log = source.log()
+    read = _in_bulk(log, first, number) or _by_tiles(log, part, number)
+    bodies, leaves, rows = read
+    hashes = [hashlib.sha256(b"\x00" + body).digest() for body in bodies]
+    part.count = len(bodies)
+    if leaves and leaves != b"".join(hashes):
+        for at, digest in enumerate(hashes):
+            if leaves[32 * at : 32 * at + 32] != digest:
+                part.bad(first + at, "the stored leaf hash is not that of the entry")
+    _compare_published(source, log, part, bodies, hashes)
+    _sum_up(source, part, hashes, sizes)
+    _check_rows(source, _Slowly(log, part), bodies, rows)
+    part.findings.sort()
+    return part
+
+
+def _in_bulk(log: Log, first: int, number: int) -> tuple[list[bytes], bytes, list[str]] | None:
+    """Bodies, stored leaf hashes, stored rows; None when they must be read tile by tile."""
+    try:
+        bundle, leaves, columns = log.stored(first, number)
+    except Absent:
+        return None
+    except TooMuch:
+        if number <= WIDTH:
+            return None
+        half = (number // 2 + WIDTH - 1) // WIDTH * WIDTH
+        halves = [_in_bulk(log, first, half), _in_bulk(log, first + half, number - half)]
+        if halves[0] is None or halves[1] is None:
+            return None
+        (a, b, c), (d, e, f) = halves[0], halves[1]
+        return a + d, b + e, c + f
+    try:
+        bodies = unpack(bundle)
+    except Bad:
+        return None
+    if len(bodies) != number:
+        return None
+    rows = _plain_rows(columns, number)
+    return bodies, leaves or bytes(32 * number), rows
+
+
+NOT_PLAIN = bytes([*range(0x1E), ord('"'), ord("\\"), 0x7F])
+
+
+def _plain_rows(columns: bytes, number: int) -> list[str]:
+    """The rows as text; `""` for one that has to be looked at by itself.
+
+    As many separators as there must be: so none stands inside a value, and no value is null.
+    """
+    if columns.count(b"\x1e") != number or columns.count(b"\x1f") != 9 * number:
+        return [""] * number
+    all_plain = len(columns.translate(None, NOT_PLAIN)) == len(columns)
+    rows = columns.decode("utf-8", "replace").split("\x1e")[:-1]
+    if all_plain:
+        return rows
+    unfit = re.compile('[\x00-\x1d"\\\\\x7f]')
+    return ["" if unfit.search(row) else row for row in rows]
+
+
+def _by_tiles(log: Log, part: Part, number: int) -> tuple[list[bytes], bytes, list[str]]:
+    """As `_in_bulk`, from the tiles: it also says exactly what is missing, and goes no further."""
+    bodies: list[bytes] = []
+    leaves: list[bytes] = []
+    for first in range(part.first, part.first + number, WIDTH):
+        width = min(WIDTH, part.first + number - first)
+        try:
+            found = unpack(log.tile("entries", first // WIDTH, width))
+            if len(found) != width:
+                raise Bad("a bundle of another length")
+        except (Absent, Bad) as error:
+            there = {row["index"] for row in log.columns(first, width)}
+            lacking = [at for at in range(first, first + width) if at not in there]
+            place = (lacking[0], lacking[-1]) if lacking else (first, first + width - 1)
+            part.bad(place[0], f"entries are missing ({error})", place[0] if lacking else place[1])
+            break
+        bodies += found
+        try:
+            leaves.append(log.tile("0", first // WIDTH, width)[: 32 * width].ljust(32 * width))
+        except Absent as error:
+            part.bad(first, f"the tile of level 0 is missing ({error})", first + width - 1)
+            leaves.append(b"".join(map(leaf_hash, found)))
+    return bodies, b"".join(leaves), [""] * len(bodies)
+
+
+def unpack(bundle: bytes) -> list[bytes]:
+    """The entries of a bundle, each after its length; raises Bad."""
+    bodies, at, end = [], 0, len(bundle)
+    while at + 2 <= end:
+        after = at + 2 + (bundle[at] << 8 | bundle[at + 1])
+        bodies.append(bundle[at + 2 : after])
+        at = after
+    if at != end:
+        raise Bad("a bundle that is cut off")
+    return bodies
+
+
+def _compare_published(
+    source: Source, log: Log, part: Part, bodies: list[bytes], hashes: list[bytes]
+) -> None:
+    """What is stored is compared in full; of the tiles made of it, some, or all with --tiles."""
+    for at in range(0, len(bodies), WIDTH):
+        tile, width = (part.first + at) // WIDTH, min(WIDTH, len(bodies) - at)
+        last = part.first + at + width >= source.size
+        if not (source.every_tile or last or tile % TILE_EVERY == 0):
+            continue
+        mine = {
+            "entries": b"".join(struct.pack(">H", len(b)) + b for b in bodies[at : at + width]),
+            "0": b"".join(hashes[at : at + width]),
+        }
+        for level, expected in mine.items():
+            try:
+                differs = log.tile(level, tile, width) != expected
+                problem = f"the published tile ({level}) is not that of the entries"
+            except Absent as error:
+                differs, problem = True, f"the published tile ({level}) is missing ({error})"
+            first = part.first + at
+            if differs and not any(first <= each.first < first + width for each in part.findings):
+                part.bad(first, problem, first + width - 1)
+
+
+def _sum_up(source: Source, part: Part, hashes: list[bytes], sizes: tuple[int, ...]) -> None:
+    levels = levels_of(hashes)
+    part.peaks = peaks_of(levels, part.count)
+    part.tiles = list(levels[8]) if len(levels) > 8 else []
+    for size in sizes:
+        if 0 < size - part.first <= part.count:
+            part.roots[size] = fold([top for _, top in peaks_of(levels, size - part.first)])
+    due = min(source.leaves_count - part.first, part.count)
+    if source.leaves is None or due <= 0:
+        return
+    with source.leaves.open("rb") as file:
+        file.seek(32 * part.first)
+        kept = file.read(32 * due)
+    part.kept_count = len(kept) // 32
+    if kept == b"".join(hashes[:due]):
+        part.kept = peaks_of(levels, due)
+        return
+    split = [kept[at : at + 32] for at in range(0, 32 * part.kept_count, 32)]
+    part.kept = peaks_of(levels_of(split), len(split))
+    part.kept_differs_at = next(
+        (part.first + at for at, each in enumerate(split) if each != hashes[at]), None
+    )
+
+
+# ---------------------------------------------------------------- bodies and query columns
+
+MOVED = {"needs": "needs.commitment_moved", "donors": "donors.reservation_moved"}
+ALLOCATED = "matching.allocation_"
+FACTS = {
+    "audit.alarm_raised", "audit.quorum_met", "audit.producer_heard",
+    "needs.totals_told", "donors.totals_told", "matching.totals_told", *MOVED.values(),
+}  # fmt: skip
+TAIL = re.compile(r'(?:"traceparent":"[0-9A-Za-z-]{0,100}",)?"type":"')
+
+
+def _check_rows(source: Source, slowly: "_Slowly", bodies: list[bytes], rows: list[str]) -> None:
+    """Does every body begin and end as its stored columns say, around valid data?
+
+    That is quicker than taking each body apart, and as strict: head, data and tail leave room for
+    nothing else. What it does not settle is looked at slowly.
+    """
+    part, parse = slowly.part, json.JSONDecoder().raw_decode
+    keys: list[str] = []
+    last: dict[str, int] = {}
+    at = part.first - 1
+    for body, row in zip(bodies, rows, strict=True):
+        at += 1
+        try:
+            key, producer, seq_text, kind, subject, division, actor, role, stored, mentions = (
+                row.split("\x1f")
+            )
+            text = str(body, "utf-8")
+            head = (
+                f'{producer:<8} {seq_text:0>20}\n{{"actor":"{actor}","actorrole":"{role}","data":'
+            )
+            if not text.startswith(head):
+                raise ValueError
+            data, end = parse(text, len(head))
+            where = f'"division":"{division[1:]}",' if division else ""
+            tail = (
+                f',"datacontenttype":"application/json",{where}"id":"{key}","sequence":"{seq_text}",'
+                f'"source":"{producer}","specversion":"1.0","subject":"{subject}",'
+                f'"time":"{stored[:10]}T{stored[11:19]}.{stored[20:-3]:0<6}Z",'
+            )
+            rest = TAIL.match(text, end + len(tail))
+            if (
+                not text.startswith(tail, end)
+                or rest is None
+                or text[rest.end() :] != f'{kind}"}}'
+                or stored[-3:] != "+00"
+                or type(data) is not dict
+                or mentions != _mentions_text(subject, data)
+            ):
+                raise ValueError
+            seq = int(seq_text)
+        except (ValueError, RecursionError):
+            event = slowly.look(at, body)
+            if event is None:
+                keys.append("0" * 32)
+                continue
+            producer, seq = event["source"], int(event["sequence"])
+            key, kind, data = _id_of(event), str(event.get("type")), event.get("data")
+            division = f"={event['division']}" if isinstance(event.get("division"), str) else ""
+        if last.get(producer) != seq - 1:
+            part.number(at, producer, seq, last)
+        last[producer] = seq
+        keys.append(key)
+        if kind in FACTS or kind.startswith(ALLOCATED):
+            told = data if isinstance(data, dict) else {}
+            part.facts.append(Fact(at, producer, seq, kind, division[1:] or None, told))
+        if source.wanted and (key in source.wanted or str(at) in source.wanted):
+            part.digests[at] = (key, data)
+    part.ids = bytes.fromhex("".join(keys).replace("-", ""))
+    part.seqs = {name: (*place, last[name]) for name, place in part.begins.items()}
+
+
+def _mentions_text(subject: str, data: dict[str, Any]) -> str:
+    """Every id in the subject or the data, as PostgreSQL writes a list of them."""
+    found: set[str] = set()
+    if "/" in subject:
+        found = {word for word in subject.split("/") if len(word) == 36 and UUID.fullmatch(word)}
+    for value in data.values():
+        if type(value) is str:
+            if len(value) == 36 and UUID.fullmatch(value):
+                found.add(value)
+        elif type(value) is dict or type(value) is list:
+            found |= _mentions({"data": value})
+    return f"{{{','.join(sorted(found))}}}"  # an upper-case id differs: that is settled slowly
+
+
+def _mentions(event: dict[str, Any]) -> set[str]:
+    found: set[str] = set()
+    open_values: list[Any] = [*str(event.get("subject")).split("/"), event.get("data")]
+    while open_values:
+        value = open_values.pop()
+        if isinstance(value, str):
+            if len(value) == 36 and UUID.fullmatch(value):
+                found.add(value.lower())
+        elif isinstance(value, dict):
+            open_values.extend(value.values())
+        elif isinstance(value, list):
+            open_values.extend(value)
+    return found
+
+
+def _id_of(event: dict[str, Any]) -> str:
+    """16 bytes in hex that stand for the event's id."""
+    name = str(event.get("id"))
+    if UUID.fullmatch(name):
+        return name.lower()
+    return hashlib.sha256(name.encode(errors="replace")).hexdigest()[:32]
+
+
+class _Slowly:
+    """Takes a body apart and compares it with its columns, value by value."""
+
+    def __init__(self, log: Log, part: Part) -> None:
+        self.log, self.part = log, part
+        self.tile = -1
+        self.rows: dict[int, dict[str, Any]] = {}
+
+    def look(self, at: int, body: bytes) -> dict[str, Any] | None:
+        """The event in the body, None if there is none; says what is wrong."""
+        event = event_in(body)
+        if event is None:
+            self.part.bad(at, "the entry has not the form of one")
+            return None
+        producer, seq = body[:8].decode().strip(), int(body[9:29])
+        if event.get("source") != producer or event.get("sequence") != str(seq):
+            self.part.bad(at, "the entry's prefix says another source or number than its event")
+        row = self._row(at)
+        if row is None:
+            self.part.bad(at, "the entry has no query columns")
+        elif differing := _differing(row, event, producer, seq):
+            names = ", ".join(differing)
+            self.part.bad(at, f"query columns are not those of the entry: {names}")
+        return event | {"source": producer, "sequence": str(seq)}
+
+    def _row(self, at: int) -> dict[str, Any] | None:
+        if at // WIDTH != self.tile:
+            self.tile = at // WIDTH
+            rows = self.log.columns(self.tile * WIDTH, WIDTH)
+            self.rows = {row["index"]: row for row in rows}
+        return self.rows.get(at)
+
+
+def event_in(body: bytes) -> dict[str, Any] | None:
+    match = PREFIX.match(body)
+    if match is None or match.end() != PREFIX_BYTES:
+        return None
+    try:
+        event = json.loads(body[PREFIX_BYTES:])
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _differing(row: dict[str, Any], event: dict[str, Any], producer: str, seq: int) -> list[str]:
+    """The names of the columns that the body does not say."""
+    expected = columns_of(event) | {"producer": producer, "seq": seq}
+    differing = [name for name, value in expected.items() if row.get(name) != value]
+    if not _same_time(row.get("time"), event.get("time")):
+        differing.append("time")
+    if row.get("mentions") != sorted(_mentions(event)):
+        differing.append("mentions")
+    return differing
+
+
+def columns_of(event: dict[str, Any]) -> dict[str, str | None]:
+    """The query columns of an event that are a text."""
+
+    def column(name: str) -> str | None:
+        value = event.get(name)
+        if value is None:
+            return None
+        return str(value)[:COLUMN_CHARACTERS_MAX].replace("\x00", "\ufffd")
+
+    return {
+        "event_id": column("id"),
+        "type": column("type"),
+        "subject": column("subject"),
+        "division": column("division"),
+        "actor": column("actor"),
+        "actor_role": column("actorrole"),
+    }
+
+
+def _same_time(one: Any, other: Any) -> bool:
+    try:
+        return datetime.fromisoformat(one) == datetime.fromisoformat(other)
+    except (ValueError, TypeError):
+        return False
+
+
+# ================================================================ facts that need their order
+
+
+class Warnings:
+    """What somebody should look at, though nothing is proved to be wrong."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, None] = {}
+
+    def add(self, text: str) -> None:
+        if len(self.texts) < FINDINGS_MAX:
+            self.texts[text] = None
+
+
+class Alarms:
+    """Alarms in the log: those that prove something, and those that nothing has answered."""
+
+    def __init__(self) -> None:
+        self.repeated: dict[tuple[str, int], int] = {}  # told otherwise -> where the alarm stands
+        self.open: dict[tuple[str, str], int] = {}
+
+    def take(self, fact: Fact) -> None:
+        data = fact.data
+        alarm, about = str(data.get("alarm")), str(data.get("producer"))
+        if fact.type == "audit.quorum_met":
+            self.open.pop(("quorum_missing", "None"), None)
+        elif fact.type == "audit.producer_heard":
+            self.open.pop(("producer_silent", about), None)
+        elif alarm == "content_repeated":
+            if len(self.repeated) < FINDINGS_MAX and type(data.get("seq")) is int:
+                self.repeated[about, data["seq"]] = fact.at
+        elif alarm == "quorum_missing":
+            self.open[alarm, "None"] = fact.at
+        elif len(self.open) < FINDINGS_MAX:
+            self.open[alarm, about] = fact.at
+
+    def warn(self, warnings: Warnings) -> None:
+        for (alarm, about), at in sorted(self.open.items(), key=lambda each: each[1]):
+            of = "" if about == "None" else f" of {about}"
+            warnings.add(f"alarm {alarm}{of} at index {at} has not been answered")
+
+
+Sums = dict[tuple[Any, ...], tuple[int, int]]  # quantity, and number of allocations
+LINE_STATES = {
+    "needs": ("reserved", "dispatched", "delivered"),
+    "donors": ("reserved", "dispatched", "delivered", "written_off"),
+    "matching": (),
+}
+
+
+@dataclass
+class Telling:
+    """The parts so far of what a producer told its ledger to be."""
+
+    about: tuple[str, str, int, int]  # day, occasion, as_of_seq, parts
+    at: int  # index of the first part
+    rows: Sums = field(default_factory=dict)
+    parts: int = 0
+
+
+class Totals:
+    """One producer's movements, summed, against the totals it told.
+
+    Key: division, item class, unit, state. Memory: the sums, and the last RECENT_MAX movements,
+    because a telling counts up to an earlier event than itself.
+    """
+
+    def __init__(self, producer: str) -> None:
+        self.producer = producer
+        self.sums: Sums = {}
+        self.recent: deque[tuple[int, Any, Any, int]] = deque()
+        self.telling: Telling | None = None
+        self.last_day: date | None = None
+        self.not_counted = 0
+
+    def take(self, fact: Fact) -> list[Finding]:
+        if not fact.type.endswith(".totals_told"):
+            self._move(fact)
+            return []
+        try:
+            return [Finding(at, at, problem) for at, problem in self._told(fact)]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return [Finding(fact.at, fact.at, f"{self.producer}'s totals have not their form")]
+
+    def _move(self, fact: Fact) -> None:
+        data = fact.data
+        division, after = fact.division, data.get("state")
+        if self.producer == "donors":
+            division = data.get("division_code")
+        if self.producer == "matching":
+            after = fact.type.removeprefix(ALLOCATED)
+        group = (county(division), data.get("item_class"), data.get("unit"))
+        if not all(isinstance(each, str) for each in (*group[1:], after)):
+            self.not_counted += 1  # a movement of the form before totals were told
+            return
+        try:
+            quantity = int(data["quantity"])
+        except (KeyError, ValueError, TypeError):
+            self.not_counted += 1
+            return
+        before = data.get("state_before")
+        moved = None if before is None else (*group, str(before)), (*group, after)
+        self._add(*moved, quantity)
+        self.recent.append((fact.seq, *moved, quantity))
+        while self.recent[0][0] < fact.seq - RECENT_MAX:
+            self.recent.popleft()
+
+    def _add(self, before: Any, after: Any, quantity: int, sums: Sums | None = None) -> None:
+        sums = self.sums if sums is None else sums
+        for key, sign in ((before, -1), (after, 1)):
+            if key is not None:
+                held = sums.get(key, (0, 0))
+                sums[key] = held[0] + sign * quantity, held[1] + sign
+                if sums[key] == (0, 0):
+                    del sums[key]
+
+    def _told(self, fact: Fact) -> Iterator[tuple[int, str]]:
+        data = fact.data
+        about = (
+            str(data["day"]),
+            str(data["occasion"]),
+            int(data["as_of_seq"]),
+            int(data["parts"]),
+        )
+        telling = self.telling
+        if data["part"] == 1:
+            if telling is not None:
+                yield telling.at, f"{self.producer}'s totals of {telling.about[0]} lack parts"
+            telling = self.telling = Telling(about, fact.at)
+        if telling is None or telling.about != about or data["part"] != telling.parts + 1:
+            self.telling = None
+            yield fact.at, f"a part of {self.producer}'s totals of {about[0]} is out of order"
+            return
+        telling.parts += 1
+        for book, division, item_class, unit, state, quantity, number in data["rows"]:
+            key = (book, division, item_class, unit, state)
+            if key in telling.rows:
+                yield fact.at, f"{self.producer}'s totals tell {_row_name(key)} twice"
+            telling.rows[key] = (int(quantity), int(number))
+        if telling.parts == about[3]:
+            self.telling = None
+            yield from self._compare(telling, fact.seq)
+
+    def _compare(self, telling: Telling, seq: int) -> Iterator[tuple[int, str]]:
+        day, occasion, as_of_seq, _ = telling.about
+        if occasion == "day_end":
+            told = date.fromisoformat(day)
+            if self.last_day is not None and told != self.last_day + timedelta(days=1):
+                yield telling.at, f"{self.producer} told {told} after {self.last_day}"
+            self.last_day = told
+        if not 0 <= seq - as_of_seq <= RECENT_MAX:
+            yield telling.at, f"{self.producer}'s totals of {day} count up to event {as_of_seq}"
+            return
+        expected = self._as_of(as_of_seq)
+        for key in sorted(telling.rows.keys() | expected.keys(), key=repr):
+            said, is_so = telling.rows.get(key, (0, 0)), expected.get(key, (0, 0))
+            if said != is_so and not (key[0] == "lines" and said[0] == is_so[0]):
+                late = f"; {self.not_counted} older movements say too little to be counted"
+                yield (
+                    telling.at,
+                    f"{self.producer}'s totals of {day} differ from its events: {_row_name(key)}"
+                    f" told {said[0]} in {said[1]}, moved {is_so[0]} in {is_so[1]}"
+                    f"{late if self.not_counted else ''}",
+                )
+                return
+
+    def _as_of(self, seq: int) -> Sums:
+        """Both books after the producer's event `seq`."""
+        sums = dict(self.sums)
+        for moved_at, before, after, quantity in reversed(self.recent):
+            if moved_at <= seq:
+                break
+            self._add(after, before, quantity, sums)  # backwards
+        books: Sums = {("allocations", *key): held for key, held in sums.items()}
+        for (_, item_class, unit, state), (quantity, _) in sums.items():
+            if state in LINE_STATES[self.producer]:
+                key = ("lines", None, item_class, unit, state)
+                books[key] = books.get(key, (0, 0))[0] + quantity, 0
+        return books
+
+
+def _row_name(key: tuple[Any, ...]) -> str:
+    return " ".join("-" if each is None else str(each) for each in key)
+
+
+def county(division: Any) -> str | None:
+    return division[:6] + "000000" if isinstance(division, str) else None
 
 
 class Unique:
-    """Are ids unique? Kept in files by their first byte, so that memory stays bounded."""
+    """Are event ids unique? Kept in a file; read again in parts, so that memory stays bounded."""
 
-    PARTS, BUFFER_BYTES = 64, 16_384
+    IDS_AT_ONCE = 1_000_000
 
-    def __init__(self, folder: str) -> None:
-        self.files: list[IO[bytes]] = [
-            (Path(folder) / str(part)).open("w+b", buffering=self.BUFFER_BYTES)
-            for part in range(self.PARTS)
-        ]
+    def __init__(self) -> None:
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by its owner
+        self.count = 0
 
-    def __enter__(self) -> "Unique":
-        return self
+    def add(self, ids: bytes) -> None:
+        self.file.write(ids)
+        self.count += len(ids) // 16
 
-    def __exit__(self, *_: object) -> None:
-        for file in self.files:
-            file.close()
+    def repeats(self) -> list[int]:
+        """Indexes of ids that stand further up already."""
+        parts = self.count // self.IDS_AT_ONCE + 1
+        suspects: set[int] = set()
+        for part in range(parts):
+            # Half an id is enough to tell most apart: only what is equal there is looked at whole.
+            seen: set[int] = set()
+            for _, halves in self._blocks():
+                mine = halves if parts == 1 else [h for h in halves if h % parts == part]
+                before = len(seen)
+                fresh = set(mine)
+                seen |= fresh
+                if len(seen) - before != len(mine):
+                    suspects |= self._doubles(part, parts)
+                    break
+        suspects.discard(0)  # stands for entries without an id, named already
+        return self._whole(suspects) if suspects else []
 
-    def add(self, key: str, index: int) -> None:
-        digest = hashlib.sha256(key.encode(errors="replace")).digest()[:16]
-        self.files[digest[0] % self.PARTS].write(digest + struct.pack(">Q", index))
+    def _blocks(self) -> Iterator[tuple[bytes, "array[int]"]]:
+        self.file.seek(0)
+        while block := self.file.read(16 * 65_536):
+            yield block, array("Q", block)[1::2]
 
-    def repeats(self) -> Iterator[int]:
-        for file in self.files:
-            seen: set[bytes] = set()
-            file.seek(0)
-            while record := file.read(24):
-                if record[:16] in seen:
-                    yield struct.unpack(">Q", record[16:])[0]
-                seen.add(record[:16])
+    def _doubles(self, part: int, parts: int) -> set[int]:
+        seen: set[int] = set()
+        twice: set[int] = set()
+        for _, halves in self._blocks():
+            for half in halves:
+                if half % parts == part:
+                    (twice if half in seen else seen).add(half)
+        return twice
+
+    def _whole(self, suspects: set[int]) -> list[int]:
+        seen: set[bytes] = set()
+        found: list[int] = []
+        first = 0
+        for block, halves in self._blocks():
+            for place, half in enumerate(halves):
+                if half in suspects:
+                    whole = block[16 * place : 16 * place + 16]
+                    if whole in seen and len(found) < FINDINGS_MAX:
+                        found.append(first + place)
+                    seen.add(whole)
+            first += len(halves)
+        return found
+
+
+# ================================================================ evidence from elsewhere
+
+
+class Claim(NamedTuple):
+    """The tree of this size has this root, somebody who should know says."""
+
+    size: int
+    root: bytes
+    by: str
 
 
 @dataclass
@@ -266,68 +1395,128 @@ class Evidence:
     """What is known from outside the database: the copy, earlier checkpoints, leaf hashes."""
 
     copy: Checkpoint | None = None
-    history: list[tuple[int, bytes]] = field(default_factory=list)
+    history: Path | None = None
     leaves: Path | None = None
 
     @classmethod
-    def read(cls, path: Path, key: Key) -> "Evidence":
+    def read(cls, path: Path, policy: Policy) -> "Evidence":
         try:
-            copy = Checkpoint.open(path.read_text(), key)
-        except OSError as error:
-            raise CannotCheck(f"the checkpoint copy cannot be read: {error}") from error
-        except (ValueError, binascii.Error) as error:
+            copy = policy.open(_text(path))
+        except Bad as error:
             raise CannotCheck(f"the checkpoint copy is not to be trusted: {error}") from error
-        leaves = path.with_name("leaves")
-        return cls(
-            copy, _history(path.with_name("checkpoints")), leaves if leaves.exists() else None
-        )
+        leaves, history = path.with_name("leaves"), path.with_name("checkpoints")
+        return cls(copy, history if history.exists() else None, leaves if leaves.exists() else None)
 
 
-def _history(path: Path) -> list[tuple[int, bytes]]:
-    """Sizes and roots, ascending; only used to narrow down where, so signatures can wait."""
-    if not path.exists():
-        return []
-    found = re.findall(
-        r"^(\d{1,19})\n([A-Za-z0-9+/]{43}=)$", path.read_text("utf-8", "replace"), re.M
-    )
-    return sorted({int(size): base64.b64decode(root) for size, root in found}.items())
+class History:
+    """All checkpoints kept outside, read beside the entries: each larger than the one before."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.notes = self._read(path) if path else iter(())
+        self.next: tuple[int, bytes, str] | None = next(self.notes, None)
+
+    def upto(self, size: int) -> list[tuple[int, bytes, str]]:
+        """Size, root and note of those up to `size`, that were not given yet."""
+        found = []
+        while self.next is not None and self.next[0] <= size:
+            found.append(self.next)
+            self.next = next(self.notes, None)
+        return found
+
+    @staticmethod
+    def _read(path: Path) -> Iterator[tuple[int, bytes, str]]:
+        before, lines = 0, list[str]()
+        with path.open("r", encoding="utf-8", errors="replace", newline="\n") as file:
+            while True:
+                line = file.readline(10_000)
+                if lines and lines[-1].startswith("— ") and not line.startswith("— "):
+                    note, lines = "".join(lines), []
+                    try:
+                        checkpoint = Checkpoint.parse(note)
+                    except Bad:
+                        continue
+                    if checkpoint.size > before:
+                        before = checkpoint.size
+                        yield checkpoint.size, checkpoint.root, note
+                if not line:
+                    return
+                if line != "\n" or lines:
+                    lines = [*lines[-200:], line]
 
 
-# ---------------------------------------------------------------- the verification
+def witness_view(url: str, origin: str, policy: Policy, until: float) -> Checkpoint:
+    """What a witness says it saw last of the log (C2SP tlog-witness)."""
+    log = Log(url, until)
+    try:
+        return _witness_note(log, url, origin, policy)
+    finally:
+        log.close()
+
+
+def _witness_note(log: Log, url: str, origin: str, policy: Policy) -> Checkpoint:
+    path = f"/{hashlib.sha256(origin.encode()).hexdigest()}/checkpoint"
+    try:
+        return policy.open(log.note(path))
+    except Absent as error:
+        raise CannotCheck(f"the witness {url} has not seen this log") from error
+    except Bad as error:
+        raise CannotCheck(f"what the witness {url} shows is not to be trusted: {error}") from error
+
+
+# ================================================================ the pass over a log
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks of a live log."""
+
+    url: str
+    policy: Policy
+    asks_quorum: bool
+    until: float
+    evidence: Evidence
+    witnesses: tuple[str, ...] = ()
+    signed: bool = False
+    catch_up_s: float = CATCH_UP_S
+    every_tile: bool = False
+    processes: int | None = None
+    wanted: frozenset[str] = frozenset()
 
 
 class Verification:
-    """One pass over all entries."""
+    """One pass over all entries, chunk by chunk, each checked by another thread or process."""
 
-    def __init__(self, log: Log, key: Key, evidence: Evidence, unique: Unique) -> None:
-        self.log, self.key, self.evidence = log, key, evidence
+    def __init__(self, options: Options, unique: Unique) -> None:
+        self.options, self.policy, self.unique = options, options.policy, unique
+        self.evidence = options.evidence
+        self.log = Log(options.url, options.until)
         self.findings: list[Finding] = []
         self.ranges: list[Finding] = []  # where it may be, when nothing more exact is known
+        self.warnings = Warnings()
+        self.unchecked: list[str] = []  # what was asked for and could not be done
+        self.claims: list[Claim] = []
+        self.published: Checkpoint | None = None
         self.tree = Tree()
+        self.roots: dict[int, bytes] = {0: Tree().root()}  # at the sizes somebody claims
         self.nodes: dict[int, list[bytes]] = {1: [], 2: [], 3: []}  # of the tile at work
+        self.nodes_done = {1: 0, 2: 0, 3: 0}
         self.last_seq: dict[str, int] = {}
-        self.alarms: list[tuple[str, Any, int]] = []
-        self.unique = unique
-        self.history = dict(evidence.history)
+        self.alarms = Alarms()
+        self.totals = {name: Totals(name) for name in LINE_STATES}
+        self.history = History(self.evidence.history)
         self.last_good_size = 0
-        self.root_at_copy = Tree().root()
+        self.history_differs = False
         self.kept = Tree()  # over the leaf hashes kept outside
         self.kept_differs_at: int | None = None
+        self.digests: dict[int, tuple[str, Any]] = {}
 
     def bad(self, index: int, problem: str, last: int | None = None) -> None:
-        self.findings.append(Finding(index, index if last is None else last, problem))
+        if len(self.findings) < 2 * FINDINGS_MAX:
+            self.findings.append(Finding(index, index if last is None else last, problem))
 
     def run(self) -> int:
         """Verify; returns the size verified. Findings are left in `findings`."""
-        served = self._served_checkpoint()
-        copy = self.evidence.copy
-        if served is not None and copy is not None and served.size < copy.size:
-            self.bad(
-                served.size,
-                "entries are missing: the log is shorter than what was signed",
-                copy.size - 1,
-            )
-        target = served or copy
+        target = self._target()
         if target is None:
             return 0
         whole = self._read_entries(target.size)
@@ -335,153 +1524,226 @@ class Verification:
         self._compare_head()
         for index in self.unique.repeats():
             self.bad(index, "an event id stands in the log twice")
-        for producer, seq, alarm in self.alarms:
-            self._name_alarm(producer, seq, alarm, self.tree.size)
+        self._name_alarms()
+        self.alarms.warn(self.warnings)
         return target.size
 
-    def _served_checkpoint(self, at_least: int | None = None) -> Checkpoint | None:
-        """The log's checkpoint; a healthy log needs a moment to publish what it has just signed."""
-        if at_least is None:
-            at_least = 0 if self.evidence.copy is None else self.evidence.copy.size
-        until = time.monotonic() + self.log.catch_up_s
-        while True:
+    # ------------------------------------------------------------ which tree to verify
+
+    def _target(self) -> Checkpoint | None:
+        """The newest checkpoint there is to verify, with everything that others claim about it."""
+        self.published = self._checkpoint("/checkpoint")
+        copy = self.evidence.copy
+        if copy is not None:
+            self.claims.append(Claim(copy.size, copy.root, "the copy"))
+        known = self.published or copy
+        origin = known.origin if known else self.policy.logs[0].name
+        for url in self.options.witnesses:
             try:
-                checkpoint = Checkpoint.open(self.log.get("/checkpoint").decode(), self.key)
-            except Absent:
+                seen = witness_view(url, origin, self.policy, self.options.until)
+            except CannotCheck as error:
+                self.unchecked.append(str(error))
+            else:
+                self.claims.append(Claim(seen.size, seen.root, f"the witness {url}"))
+        newest = self._newest(max((claim.size for claim in self.claims), default=0))
+        if self.published is None and not self.findings:
+            if newest is None or self.options.asks_quorum:
                 self.bad(0, "the log publishes no checkpoint")
-                return None
-            except ValueError as error:
-                self.bad(0, f"the published checkpoint is not to be trusted: {error}")
-                return None
-            if checkpoint.size >= at_least or time.monotonic() > until:
-                return checkpoint
+            else:
+                self.warnings.add("the log publishes no checkpoint: none has its quorum yet")
+        if self.published is not None:
+            self._check_quorum(self.published)
+            self.claims.append(Claim(self.published.size, self.published.root, "what is published"))
+        for claim in self.claims:
+            if newest is not None and claim.size > newest.size:
+                problem = "entries are missing: the log is shorter than what was signed"
+                if claim.by != "the copy":
+                    problem = f"{claim.by} has seen more than the log serves"
+                self.bad(newest.size, problem, claim.size - 1)
+        return newest or copy
+
+    def _checkpoint(self, path: str) -> Checkpoint | None:
+        try:
+            return self.policy.open(self.log.note(path))
+        except Absent:
+            return None
+        except Bad as error:
+            self.bad(0, f"the published checkpoint is not to be trusted: {error}")
+            return None
+
+    def _newest(self, at_least: int) -> Checkpoint | None:
+        """What is published, or only signed yet if that is asked for or `at_least` needs it.
+
+        A healthy log needs a moment to publish what it has just signed.
+        """
+        until = time.monotonic() + self.options.catch_up_s
+        while True:
+            newest = self.published
+            if self.options.signed or newest is None or newest.size < at_least:
+                signed = self._checkpoint("/v1/checkpoints/signed")
+                if signed is not None and (newest is None or signed.size > newest.size):
+                    newest = signed
+            late = newest is not None and newest.size < at_least
+            if not late or self.findings or time.monotonic() > until:
+                return newest
             time.sleep(0.3)
+            self.published = self._checkpoint("/checkpoint") or self.published
+
+    def _check_quorum(self, checkpoint: Checkpoint) -> None:
+        if self.options.asks_quorum and not checkpoint.has_quorum:
+            names = ", ".join(each.key.name for each in checkpoint.witnesses) or "nobody"
+            problem = f"the published checkpoint has no quorum: it is cosigned by {names}"
+            self.bad(0, problem, max(checkpoint.size - 1, 0))
+
+    # ------------------------------------------------------------ entries
 
     def _read_entries(self, size: int) -> bool:
         """Stream all entries; False when they end early."""
-        leaves = self.evidence.leaves.open("rb") if self.evidence.leaves else None
+        source = Source(
+            self.options.url,
+            self.options.until,
+            size,
+            self.options.every_tile,
+            self.evidence.leaves,
+            self.evidence.copy.size if self.evidence.copy else 0,
+            self.options.wanted,
+        )
+        claimed = sorted({claim.size for claim in self.claims})
+        executor, ahead = _executor(size, self.options.processes)
+        waiting: deque[tuple[Future[Part], int, list[tuple[int, bytes, str]]]] = deque()
         try:
-            for index in range((size + WIDTH - 1) // WIDTH):
-                width = min(WIDTH, size - index * WIDTH)
-                if not self._read_tile(index, width, leaves):
+            for first in range(0, size, CHUNK):
+                number = min(CHUNK, size - first)
+                history = self._history_upto(first + number)
+                sizes = {each[0] for each in history}
+                sizes.update(each for each in claimed if first < each <= first + number)
+                job = executor.submit(read_chunk, source, first, number, tuple(sizes))
+                waiting.append((job, number, history))
+                if len(waiting) >= ahead and not self._take(*waiting.popleft()):
                     return False
-            self._flush(1)
+            while waiting:
+                if not self._take(*waiting.popleft()):
+                    return False
+        except BrokenProcessPool as error:
+            raise CannotCheck("a process of the verifier ended; try --processes 0") from error
         finally:
-            if leaves:
-                leaves.close()
+            executor.shutdown(cancel_futures=True)
+            if (used := _logs.pop((source.base_url, source.until), None)) is not None:
+                used.close()
+        for level, nodes in self.nodes.items():
+            if nodes:
+                self._compare_tile(level, self.nodes_done[level] // WIDTH, nodes)
         return True
 
-    def _read_tile(self, index: int, width: int, leaves: IO[bytes] | None) -> bool:
-        first = index * WIDTH
-        columns = {row["index"]: row for row in self.log.columns(first, width)}
-        try:
-            bodies = list(_unpack(self.log.tile("entries", index, width)))
-            if len(bodies) != width:
-                raise Absent("a bundle of another length")
-        except (Absent, struct.error) as error:
-            lacking = [i for i in range(first, first + width) if i not in columns]
-            self.bad(
-                lacking[0] if lacking else first,
-                f"entries are missing ({error})",
-                lacking[0] if lacking else first + width - 1,
-            )
-            return False
-        hashes = [leaf_hash(body) for body in bodies]
-        self._compare_tile(0, index, hashes)
-        tile = Tree()
-        for offset, (body, digest) in enumerate(zip(bodies, hashes, strict=True)):
-            at = first + offset
-            self._compare_kept(at, digest, leaves)
-            self._check_body(at, body, columns.get(at))
-            tile.add(digest)
-            self.tree.add(digest)
-            self._compare_signed()
-        if width == WIDTH:
-            self._add_node(1, tile.root())
-        return True
+    def _history_upto(self, size: int) -> list[tuple[int, bytes, str]]:
+        copy = self.evidence.copy
+        return self.history.upto(min(size, copy.size)) if copy else []
 
-    # ------------------------------------------------------------ hashes
+    def _take(
+        self, job: "Future[Part]", number: int, history: list[tuple[int, bytes, str]]
+    ) -> bool:
+        """The next chunk in order; False when it ends early."""
+        part = job.result()
+        for finding in part.findings:
+            self.bad(finding.first, finding.problem, finding.last)
+        for producer, (first, at, last) in part.seqs.items():
+            due = self.last_seq.get(producer, 0) + 1
+            if first != due:
+                self.bad(at, out_of_order(producer, first, due))
+            self.last_seq[producer] = last
+        self.unique.add(part.ids)
+        self.digests |= part.digests
+        for fact in part.facts:
+            self._take_fact(fact)
+        for size, root in part.roots.items():
+            self.roots[size] = self.tree.root(root)
+        self._compare_history(history)
+        if self.kept.size == part.first:
+            for height, top in part.kept:
+                self.kept.add(top, height)
+        if self.kept_differs_at is None:
+            self.kept_differs_at = part.kept_differs_at
+        for root in part.tiles:
+            self._add_node(1, root)
+        for height, top in part.peaks:
+            self.tree.add(top, height)
+        return part.count == number
 
-    def _compare_tile(self, level: int, index: int, hashes: list[bytes]) -> None:
-        """Is the published tile what the entries give?"""
-        try:
-            published = self.log.tile(str(level), index, len(hashes))
-        except Absent as error:
-            published = b""
-            problem = f"the tile of level {level} is missing ({error})"
-        else:
-            problem = (
-                "the stored leaf hash is not that of the entry"
-                if level == 0
-                else f"the stored node of level {8 * level} is not that of its entries"
-            )
-        for offset, digest in enumerate(hashes):
-            if published[32 * offset : 32 * offset + 32] != digest:
-                span = 1 << (8 * level)
-                first = (index * WIDTH + offset) * span
-                found = Finding(first, first + span - 1, problem)
-                # A node differs also when an entry under it was changed: that is decided later.
-                (self.ranges if level else self.findings).append(found)
-                return
+    def _take_fact(self, fact: Fact) -> None:
+        if fact.producer == "audit" and fact.type.startswith("audit."):
+            self.alarms.take(fact)
+        elif fact.producer in self.totals and fact.type.startswith(fact.producer):
+            for finding in self.totals[fact.producer].take(fact):
+                self.bad(*finding[::2])
 
     def _add_node(self, level: int, digest: bytes) -> None:
         if level not in self.nodes:
             return
         self.nodes[level].append(digest)
-        done = self.tree.size >> (8 * level)
-        if done % WIDTH == 0:
-            full = Tree()
-            for each in self.nodes[level]:
-                full.add(each)
-            self._compare_tile(level, done // WIDTH - 1, self.nodes[level])
-            self.nodes[level] = []
-            self._add_node(level + 1, full.root())
+        self.nodes_done[level] += 1
+        if len(self.nodes[level]) == WIDTH:
+            nodes, self.nodes[level] = self.nodes[level], []
+            self._compare_tile(level, self.nodes_done[level] // WIDTH - 1, nodes)
+            self._add_node(level + 1, levels_of(nodes)[-1][0])
 
-    def _flush(self, level: int) -> None:
-        for each in range(level, max(self.nodes) + 1):
-            if self.nodes[each]:
-                self._compare_tile(each, (self.tree.size >> (8 * each)) // WIDTH, self.nodes[each])
+    def _compare_tile(self, level: int, index: int, hashes: list[bytes]) -> None:
+        """Is the published tile of nodes what the entries give?"""
+        try:
+            published = self.log.tile(str(level), index, len(hashes))
+            problem = f"the stored node of level {8 * level} is not that of its entries"
+        except Absent as error:
+            published = b""
+            problem = f"the tile of level {level} is missing ({error})"
+        for offset, digest in enumerate(hashes):
+            if published[32 * offset : 32 * offset + 32] != digest:
+                span = 1 << (8 * level)
+                first = (index * WIDTH + offset) * span
+                # A node differs also when an entry under it was changed: that is decided later.
+                self.ranges.append(Finding(first, first + span - 1, problem))
+                return
 
-    def _compare_kept(self, at: int, digest: bytes, leaves: IO[bytes] | None) -> None:
-        copy = self.evidence.copy
-        if leaves is None or copy is None or at >= copy.size:
-            return
-        kept = leaves.read(32)
-        self.kept.add(kept)
-        if kept != digest and self.kept_differs_at is None:
-            self.kept_differs_at = at
+    # ------------------------------------------------------------ roots
 
-    def _compare_signed(self) -> None:
-        size = self.tree.size
-        if self.evidence.copy is not None and size == self.evidence.copy.size:
-            self.root_at_copy = self.tree.root()
-        if (root := self.history.get(size)) is None or size <= self.last_good_size:
-            return
-        if root == self.tree.root():
-            self.last_good_size = size
-        else:
+    def _compare_history(self, history: list[tuple[int, bytes, str]]) -> None:
+        for size, root, note in history:
+            if self.history_differs or self.roots.pop(size, root) == root:
+                self.last_good_size = self.last_good_size if self.history_differs else size
+                continue
+            try:
+                self.policy.open(note)
+            except Bad:
+                self.warnings.add("`checkpoints` beside the copy holds some that are not signed")
+                continue
             problem = "entries are not those that were signed"
             self.ranges.append(Finding(self.last_good_size, size - 1, problem))
-            self.history = {}
+            self.history_differs = True
 
     def _compare_roots(self, target: Checkpoint, whole: bool) -> None:
         """Does it all lead to the signed roots? If not: where does it go wrong?"""
-        copy = self.evidence.copy
-        right = whole and self.tree.root() == target.root
-        if copy is not None and copy.size <= self.tree.size:
-            right = right and self.root_at_copy == copy.root
-        if right:
+        problem = "entries are not those that were signed"
+        signed = [Claim(target.size, target.root, "what is signed"), *self.claims]
+        self.roots[self.tree.size] = self.tree.root()
+        good = {each.size for each in signed if self.roots.get(each.size) == each.root}
+        wrong = [each for each in signed if each.size <= self.tree.size and each.size not in good]
+        wrong += [
+            each for each in signed if each.size in good and self.roots[each.size] != each.root
+        ]
+        elsewhere = [each for each in wrong if each.by.startswith("the witness")]
+        if whole and len(wrong) == len(elsewhere) and not self.history_differs:
             # Entries are as signed, so a node that differs was changed itself.
             self.findings += self.ranges
+            for claim in elsewhere:
+                first = max((size for size in good if size < claim.size), default=0)
+                self.bad(first, f"{claim.by} has seen other entries", claim.size - 1)
         elif self._kept_is_proved() and self.kept_differs_at is not None:
             self.bad(self.kept_differs_at, "the entry is not the one that was signed")
         elif whole:
-            problem = "entries are not those that were signed"
-            somewhere = [*self.ranges, Finding(0, target.size - 1, problem)]
+            least = min((each.size for each in wrong), default=target.size)
+            somewhere = [*self.ranges, Finding(0, max(least, 1) - 1, problem)]
             low = max(each.first for each in somewhere)
             high = min(each.last for each in somewhere)
             if low > high:  # several places; the first of them
-                low, high = min((each.first, each.last) for each in self.ranges)
+                low, high = min((each.first, each.last) for each in somewhere[:-1])
             if not any(low <= each.first <= high for each in self.findings):
                 self.bad(low, problem, high)
 
@@ -496,50 +1758,26 @@ class Verification:
                 self.kept.add(kept)
         return self.kept.size == copy.size and self.kept.root() == copy.root
 
-    # ------------------------------------------------------------ bodies
+    # ------------------------------------------------------------ what is not signed
 
-    def _check_body(self, at: int, body: bytes, row: dict[str, Any] | None) -> None:
-        match = PREFIX.match(body)
-        try:
-            event = json.loads(body[PREFIX_BYTES:])
-        except (ValueError, RecursionError):
-            event = None
-        if not match or match.end() != PREFIX_BYTES or not isinstance(event, dict):
-            self.bad(at, "the entry has not the form of one")
-            return
-        producer, seq = match[1].decode(), int(match[2])
-        due = self.last_seq.get(producer, 0) + 1
-        if seq != due:
-            self.bad(at, f"{producer} {seq} stands where {producer} {due} is due")
-        self.last_seq[producer] = seq
-        if event.get("source") != producer or event.get("sequence") != str(seq):
-            self.bad(at, "the entry's prefix says another source or number than its event")
-        self.unique.add(str(event.get("id")), at)
-        if event.get("type") == "audit.alarm_raised" and producer == "audit":
-            data = event.get("data")
-            if isinstance(data, dict) and data.get("alarm") == "content_repeated":
-                self.alarms.append((str(data.get("producer")), data.get("seq"), at))
-        if row is None:
-            self.bad(at, "the entry has no query columns")
-        elif differing := _differing(row, event, producer, seq):
-            self.bad(at, f"query columns are not those of the entry: {', '.join(differing)}")
-
-    def _name_alarm(self, producer: str, seq: Any, alarm: int, size: int) -> None:
-        """An event came again with other content: name the entry that took its place."""
+    def _name_alarms(self) -> None:
+        """Events that came again with other content: name the entries that took their places."""
+        open_alarms = dict(self.alarms.repeated)
         first = 0
-        while first < size:
+        while open_alarms and first < self.tree.size:
             rows = self.log.columns(first, 1_000)
             for row in rows:
-                if row["producer"] == producer and row["seq"] == seq:
-                    problem = f"{producer} told {producer} {seq} otherwise (alarm at {alarm})"
-                    self.bad(row["index"], problem)
-                    return
-            if not rows:
+                producer, seq = str(row.get("producer")), row.get("seq")
+                if type(seq) is not int or (producer, seq) not in open_alarms:
+                    continue
+                alarm = open_alarms.pop((producer, seq))
+                told = f"{producer} told {producer} {seq} otherwise (alarm at {alarm})"
+                self.bad(row["index"], told)
+            if not rows or rows[-1]["index"] < first:
                 break
             first = rows[-1]["index"] + 1
-        self.bad(alarm, f"alarm: {producer} told {producer} {seq} otherwise")
-
-    # ------------------------------------------------------------ what is not signed
+        for (producer, seq), alarm in open_alarms.items():
+            self.bad(alarm, f"alarm: {producer} told {producer} {seq} otherwise")
 
     def _compare_head(self) -> None:
         """The head must be what the entries add up to, with no entry before, beyond or unsigned."""
@@ -548,7 +1786,16 @@ class Verification:
         except Absent:
             self.bad(max(self.tree.size - 1, 0), "the stored head is missing")
             return
-        size, lowest, highest = head["size"], head["index_min"], head["index_max"]
+        try:
+            size = _number(head["size"])
+            lowest, highest = (
+                None if head[name] is None else _number(head[name])
+                for name in ("index_min", "index_max")
+            )
+            frontier = head["frontier"]
+        except (KeyError, TypeError):
+            self.bad(max(self.tree.size - 1, 0), "the stored head has not the form of one")
+            return
         if size < self.tree.size:
             self.bad(size, "the stored head is behind the signed entries", self.tree.size - 1)
         if lowest is not None and lowest < 0:
@@ -559,112 +1806,388 @@ class Verification:
             self.bad(row[0]["index"] if row else size, "an entry was added beyond the head")
         elif stored < size:
             self.bad(stored, "entries are missing at the end", size - 1)
-        if size == self.tree.size and head["frontier"] != [
+        if size == self.tree.size and frontier != [
             base64.b64encode(digest).decode() for _, digest in self.tree.stack
         ]:
             self.bad(max(size - 1, 0), "the stored head is not that of the entries")
         if size > self.tree.size and not any(f.first >= self.tree.size for f in self.findings):
-            served = self._served_checkpoint(size)
-            if served is not None and served.size < size:
-                self.bad(served.size, "entries stand in the log that it does not sign", size - 1)
+            newest = self._newest(size)
+            if newest is not None and newest.size < size:
+                self.bad(newest.size, "entries stand in the log that it does not sign", size - 1)
 
 
-def _unpack(bundle: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(bundle):
-        (length,) = struct.unpack_from(">H", bundle, at)
-        body = bundle[at + 2 : at + 2 + length]
-        if len(body) != length:
-            raise struct.error("cut off")
-        yield body
-        at += 2 + length
+def _number(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("not a number")
+    return value
 
 
-def _differing(row: dict[str, Any], event: dict[str, Any], producer: str, seq: int) -> list[str]:
-    """The names of the columns that the body does not say."""
+def _executor(size: int, processes: int | None) -> tuple[Executor, int]:
+    """Who reads the chunks, and how many may be under way; one more than can compute at once."""
+    if processes is None:
+        processes = min((os.cpu_count() or 1) + 1, 8) if size >= PROCESSES_FROM else 0
+    if processes:
+        spawning = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(processes, mp_context=spawning), 2 * processes
+    return ThreadPoolExecutor(2), 3
 
-    def column(name: str) -> str | None:
-        value = event.get(name)
-        if value is None:
-            return None
-        return str(value)[:COLUMN_CHARACTERS_MAX].replace("\x00", "\ufffd")
 
-    expected = {
-        "event_id": column("id"),
-        "producer": producer,
-        "seq": seq,
-        "type": column("type"),
-        "subject": column("subject"),
-        "division": column("division"),
-        "actor": column("actor"),
-        "actor_role": column("actorrole"),
-    }
-    differing = [name for name, value in expected.items() if row.get(name) != value]
+# ================================================================ files: receipts, exports
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A C2SP tlog-proof: an entry's index, its inclusion proof, and the checkpoint it leads to."""
+
+    index: int
+    hashes: tuple[bytes, ...]
+    note: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Receipt":
+        head, blank, note = text.partition("\n\n")
+        lines = head.split("\n")
+        if not blank or not note or lines.pop(0) != "c2sp.org/tlog-proof@v1":
+            raise Bad("it is not a receipt")
+        if lines and lines[0].startswith("extra "):
+            decode(lines.pop(0).removeprefix("extra "))
+        word, _, number = lines.pop(0).partition(" ") if lines else ("", "", "")
+        if word != "index" or not DECIMAL.fullmatch(number) or int(number) >= 2**63:
+            raise Bad("it names no index")
+        hashes = tuple(map(decode, lines))
+        if len(hashes) > 63 or any(len(each) != 32 for each in hashes):
+            raise Bad("its proof does not consist of hashes")
+        return cls(int(number), hashes, note)
+
+
+def check_receipt(
+    text: str, policy: Policy, asks_quorum: bool = False
+) -> tuple[Receipt, Checkpoint]:
+    """Form and checkpoint of a receipt; raises Bad. What entry it is of is not looked at."""
+    receipt = Receipt.parse(text)
+    checkpoint = policy.open(receipt.note)
+    if asks_quorum and not checkpoint.has_quorum:
+        raise Bad("its checkpoint has not the quorum of the policy")
+    return receipt, checkpoint
+
+
+def prove_receipt(text: str, leaf: bytes, policy: Policy, asks_quorum: bool = False) -> Checkpoint:
+    """That the entry with this leaf hash is in the log: its checkpoint. Raises Bad."""
+    receipt, checkpoint = check_receipt(text, policy, asks_quorum)
+    prove_inclusion(receipt.index, checkpoint.size, leaf, receipt.hashes, checkpoint.root)
+    return checkpoint
+
+
+class Export:
+    """Rows of the log in a file (JSON Lines or CSV), each with its proof; read line by line."""
+
+    def __init__(self, policy: Policy, asks_quorum: bool, wanted: frozenset[str]) -> None:
+        self.policy, self.asks_quorum, self.wanted = policy, asks_quorum, wanted
+        self.findings: list[Finding] = []
+        self.checkpoint: Checkpoint | None = None
+        self.note = ""
+        self.first: int | None = None
+        self.last: int | None = None
+        self.count = 0
+        self.has_more = False
+        self.digests: dict[int, tuple[str, Any]] = {}
+
+    def check(self, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                begins = file.read(3)
+                file.seek(0)
+                lines = _lines(file)
+                if begins == b"\xef\xbb\xbf":
+                    self._csv(lines)
+                elif begins[:1] == b"{":
+                    self._json_lines(lines)
+                else:
+                    raise CannotCheck(f"{path} is neither JSON Lines nor CSV of an export")
+        except OSError as error:
+            raise CannotCheck(f"{path} cannot be read: {error.strerror}") from error
+
+    def bad(self, number: int, problem: str, index: int | None = None) -> None:
+        if len(self.findings) < FINDINGS_MAX:
+            at = self.last if index is None else index
+            self.findings.append(Finding(at or 0, at or 0, f"line {number}: {problem}"))
+
+    # ------------------------------------------------------------ JSON Lines
+
+    def _json_lines(self, lines: Iterator[str]) -> None:
+        header: dict[str, Any] = {}
+        ended = False
+        number = 0
+        for number, line in enumerate(lines, start=1):
+            index = None
+            try:
+                row = _object(line)
+                if ended:
+                    raise Bad("something follows the last line")
+                if number == 1:
+                    header = self._header(row)
+                elif "count" in row:
+                    ended = True
+                    self._trailer(row)
+                else:
+                    index = row.get("index") if type(row.get("index")) is int else None
+                    self._row(row, header)
+            except Bad as error:
+                self.bad(number, str(error), index)
+                if number == 1:
+                    return
+        if not ended:
+            self.bad(number + 1, "the last line is missing: the file was cut")
+
+    def _header(self, row: dict[str, Any]) -> dict[str, Any]:
+        if row.get("format") != "duijie-export@v1" or not isinstance(row.get("checkpoint"), str):
+            raise Bad("it is not the header of an export")
+        self._open(row["checkpoint"])
+        if self.checkpoint is not None and row.get("origin") != self.checkpoint.origin:
+            raise Bad("the header names another log than its checkpoint")
+        after = row.get("after_index")
+        if after is not None:
+            if type(after) is not int:
+                raise Bad("after_index is no number")
+            self.last = after
+        asked = row.get("filter", {})
+        if not isinstance(asked, dict):
+            raise Bad("the filter has not its form")
+        return asked
+
+    def _open(self, note: str) -> None:
+        """The checkpoint of the file; all rows lead to the same."""
+        if self.checkpoint is not None:
+            if note != self.note:
+                raise Bad("its proof leads to another checkpoint than the first")
+            return
+        try:
+            self.checkpoint = self.policy.open(note)
+        except Bad as error:
+            raise Bad(f"the checkpoint is not to be trusted: {error}") from error
+        self.note = note
+        if self.asks_quorum and not self.checkpoint.has_quorum:
+            raise Bad("the checkpoint has not the quorum of the policy")
+
+    def _row(self, row: dict[str, Any], wanted: dict[str, Any]) -> None:
+        index, body, hashes = row.get("index"), row.get("body"), row.get("hashes")
+        if type(index) is not int or not isinstance(body, str) or not isinstance(hashes, list):
+            raise Bad("it is not an entry of an export")
+        if not all(isinstance(each, str) for each in hashes) or len(hashes) > 63:
+            raise Bad("its proof does not consist of hashes")
+        content = body.encode(errors="replace")
+        event = self._prove(index, content, list(map(decode, hashes)))
+        if event is not None and (names := [n for n in wanted if not _fits(event, n, wanted[n])]):
+            raise Bad(f"the entry is not what the filter asks for: {', '.join(names)}")
+
+    def _prove(self, index: int, body: bytes, hashes: list[bytes]) -> dict[str, Any] | None:
+        if self.checkpoint is None:
+            raise Bad("there is no checkpoint")
+        if self.last is not None and index <= self.last:
+            raise Bad(f"index {index} does not come after {self.last}")
+        self.first = index if self.count == 0 else self.first
+        self.count, self.last = self.count + 1, index
+        size, root = self.checkpoint.size, self.checkpoint.root
+        prove_inclusion(index, size, leaf_hash(body), hashes, root)
+        event = event_in(body)
+        key = _id_of(event) if event else ""
+        if event is not None and self.wanted and (key in self.wanted or str(index) in self.wanted):
+            self.digests[index] = (key, event.get("data"))
+        return event
+
+    def _trailer(self, row: dict[str, Any]) -> None:
+        last = self.last if self.count else None
+        said = (row.get("count"), row.get("first_index"), row.get("last_index"))
+        if said != (self.count, self.first, last) or type(row["count"]) is not int:
+            raise Bad(
+                f"the last line says {said[0]} entries from {said[1]} to {said[2]}, there are"
+                f" {self.count} from {self.first} to {last}"
+            )
+        self.has_more = row.get("has_more") is True
+
+    # ------------------------------------------------------------ CSV
+
+    HEADER = "index,time,producer,seq,type,subject,division,actor,actor_role,event,leaf,proof"
+
+    def _csv(self, lines: Iterator[str]) -> None:
+        csv.field_size_limit(LINE_BYTES_MAX)
+        reader = csv.reader(lines, strict=True)
+        while True:
+            index = None
+            try:
+                cells = next(reader, None)
+                if cells is None:
+                    break
+                if reader.line_num == 1:
+                    if ",".join(cells).removeprefix("\ufeff") != self.HEADER:
+                        raise Bad("it is not the header of an export")
+                    continue
+                index = int(cells[0]) if cells and DECIMAL.fullmatch(cells[0]) else None
+                self._cells(cells)
+            except csv.Error as error:
+                self.bad(reader.line_num, f"it is not CSV: {error}")
+                return
+            except Bad as error:
+                self.bad(reader.line_num, str(error), index)
+                if reader.line_num == 1:
+                    return
+
+    def _cells(self, cells: list[str]) -> None:
+        names = self.HEADER.split(",")
+        if len(cells) != len(names):
+            raise Bad(f"it has {len(cells)} cells instead of {len(names)}")
+        row = dict(zip(names, cells, strict=True))
+        numbers = row["index"], row["seq"]
+        if not all(map(DECIMAL.fullmatch, numbers)):
+            raise Bad("index or seq is no number")
+        body = f"{row['producer']:<8} {int(row['seq']):020d}\n{row['event']}".encode(
+            errors="replace"
+        )
+        try:
+            receipt = Receipt.parse(decode(row["proof"]).decode())
+        except UnicodeDecodeError as error:
+            raise Bad("its proof is not text") from error
+        if receipt.index != int(row["index"]) or decode(row["leaf"]) != leaf_hash(body):
+            raise Bad("its index or leaf hash is not that of its proof")
+        self._open(receipt.note)
+        event = self._prove(int(row["index"]), body, list(receipt.hashes))
+        if event is None:
+            raise Bad("its event has not the form of one")
+        said = {name: row[name].removeprefix("'") if row[name][:1] == "'" else row[name]
+                for name in ("type", "subject", "division", "actor", "actor_role")}  # fmt: skip
+        is_so = columns_of(event)
+        differing = [name for name in said if said[name] != (is_so[name] or "")]
+        if row["time"] != event.get("time"):
+            differing.append("time")
+        if differing:
+            raise Bad(f"cells are not those of the event: {', '.join(differing)}")
+
+
+def _lines(file: IO[bytes]) -> Iterator[str]:
+    """The lines of a file, however long it claims them to be."""
+    while line := file.readline(LINE_BYTES_MAX + 1):
+        if len(line) > LINE_BYTES_MAX:
+            raise CannotCheck(f"a line of more than {LINE_BYTES_MAX} bytes")
+        yield line.decode("utf-8", "replace")
+
+
+def _object(line: str) -> dict[str, Any]:
     try:
-        same_time = datetime.fromisoformat(row["time"]) == datetime.fromisoformat(event["time"])
-    except (ValueError, KeyError, TypeError):
-        same_time = False
-    if not same_time:
-        differing.append("time")
-    if row.get("mentions") != sorted(_mentions(event)):
-        differing.append("mentions")
-    return differing
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Bad("it is not JSON") from error
+    if not isinstance(row, dict) or not line.endswith("\n"):
+        raise Bad("it is not a line of an export")
+    return row
 
 
-def _mentions(event: dict[str, Any]) -> set[str]:
-    found: set[str] = set()
-    open_values: list[Any] = [*str(event.get("subject")).split("/"), event.get("data")]
-    while open_values:
-        value = open_values.pop()
-        if isinstance(value, str) and UUID.fullmatch(value):
-            found.add(value.lower())
-        elif isinstance(value, dict):
-            open_values.extend(value.values())
-        elif isinstance(value, list):
-            open_values.extend(value)
-    return found
-
-
-# ---------------------------------------------------------------- receipts
-
-
-def check_receipt(text: str, key: Key) -> int:
-    """Check a C2SP tlog-proof offline; returns the tree's size, raises ValueError.
-
-    The entry itself is not in a receipt: its leaf hash is looked up with --leaf, or the receipt is
-    only checked for its form and its checkpoint's signature.
-    """
-    head, blank, note = text.partition("\n\n")
-    lines = [line for line in head.split("\n") if not line.startswith("extra ")]
-    if not blank or lines[0] != "c2sp.org/tlog-proof@v1" or not lines[1].startswith("index "):
-        raise ValueError("it is not a receipt")
-    return Checkpoint.open(note, key).size
-
-
-def prove_inclusion(text: str, leaf: bytes, key: Key) -> bool:
-    """Does the receipt prove that the entry with this leaf hash is in the log?"""
-    head, _, note = text.partition("\n\n")
-    lines = [line for line in head.split("\n") if not line.startswith("extra ")]
-    index, path = int(lines[1].split(" ")[1]), [base64.b64decode(line) for line in lines[2:]]
-    checkpoint = Checkpoint.open(note, key)
-    # RFC 9162 2.1.3.2
-    low, high, top = index, checkpoint.size - 1, leaf
-    if not 0 <= low <= high:
-        return False
-    for other in path:
-        if high == 0:
+def _fits(event: dict[str, Any], name: str, value: Any) -> bool:
+    """Does an event satisfy one condition of an export's filter? Unknown conditions do not."""
+    is_so = {**columns_of(event), "producer": str(event.get("source"))}
+    asked = str(value)
+    match name:
+        case "allocation" | "need" | "organization" | "offer":
+            return asked.lower() in _mentions(event)
+        case "officer":
+            return is_so["actor"] == asked
+        case "subject" if asked.endswith("/"):
+            return (is_so["subject"] or "").startswith(asked)
+        case "division":
+            return _covers(asked, is_so["division"] or "")
+        case "since" | "before":
+            try:
+                at, limit = (datetime.fromisoformat(each) for each in (str(event["time"]), asked))
+                return at >= limit if name == "since" else at < limit
+            except (ValueError, KeyError, TypeError):
+                return False
+        case "actor_role" | "subject" | "producer" | "type":
+            return is_so[name] == asked
+        case _:
             return False
-        if low & 1 or low == high:
-            top = node_hash(other, top)
-            while not low & 1 and low:
-                low, high = low >> 1, high >> 1
-        else:
-            top = node_hash(top, other)
-        low, high = low >> 1, high >> 1
-    return high == 0 and top == checkpoint.root
 
 
-# ---------------------------------------------------------------- the command
+def _covers(division: str, other: str) -> bool:
+    significant = next((w for w in (2, 4, 6, 9, 12) if not division[w:].strip("0")), 12)
+    return len(other) == 12 and other.startswith(division[:significant])
+
+
+# ---------------------------------------------------------------- disclosures: RFC 9901
+
+
+class Disclosures:
+    """What opens digests of events: of each, the event and the disclosure."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            document = json.loads(_text(path))
+        except (ValueError, RecursionError) as error:
+            raise CannotCheck(f"{path} is not JSON") from error
+        self.of: dict[str, list[str]] = {}
+        self.problems: list[str] = []
+        open_values = [document]
+        while open_values:
+            value = open_values.pop()
+            if isinstance(value, list):
+                open_values.extend(value)
+            elif isinstance(value, dict) and isinstance(value.get("disclosures"), list):
+                for each in value["disclosures"]:
+                    self._add(str(value.get("event_id", value.get("index"))).lower(), each)
+            elif isinstance(value, dict):
+                open_values.extend(value.values())
+        if not self.of and not self.problems:
+            raise CannotCheck(f"{path} holds no disclosures")
+
+    def _add(self, event: str, each: Any) -> None:
+        """A disclosure, or one with its name and value beside it, which must be what it says."""
+        text = each.get("disclosure") if isinstance(each, dict) else each
+        opened = _opened(text)
+        if opened is None or not isinstance(text, str):
+            self.problems.append(f"event {event}: something that is no disclosure")
+            return
+        if isinstance(each, dict):
+            told = [each.get("name", opened[1]), each.get("value", opened[2])]
+            if told != opened[1:]:
+                self.problems.append(f"event {event}: a disclosure says {opened[1]} otherwise")
+        if sum(map(len, self.of.values())) >= DISCLOSURES_MAX:
+            raise CannotCheck(f"more than {DISCLOSURES_MAX} disclosures")
+        self.of.setdefault(event, []).append(text)
+
+    def compare(self, digests: dict[int, tuple[str, Any]]) -> list[Finding]:
+        """Does each stand in the entry it is said to be of?"""
+        found = [Finding(0, 0, problem) for problem in self.problems]
+        places = {str(at): at for at in digests} | {key: at for at, (key, _) in digests.items()}
+        for event, texts in self.of.items():
+            if (at := places.get(event)) is None:
+                found.append(
+                    Finding(0, 0, f"event {event}, to be opened, is not among the entries")
+                )
+                continue
+            data = digests[at][1]
+            held = data.get("digests") if isinstance(data, dict) else None
+            for text in texts:
+                digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
+                if not isinstance(held, list) or digest.decode().rstrip("=") not in held:
+                    name = (_opened(text) or ["", "?"])[1]
+                    found.append(
+                        Finding(at, at, f"the disclosure of {name} does not open a digest")
+                    )
+        return found
+
+
+def _opened(text: Any) -> list[Any] | None:
+    """[salt, name, value] of a disclosure."""
+    if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,100000}", text):
+        return None
+    try:
+        content = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, list) or len(content) != 3:
+        return None
+    return content if all(isinstance(each, str) for each in content[:2]) else None
+
+
+# ================================================================ the command
 
 
 def main(words: list[str] | None = None) -> int:
@@ -674,80 +2197,172 @@ def main(words: list[str] | None = None) -> int:
     if not arguments.json:
         for finding in findings[:20]:
             until = f" to {finding.last}" if finding.last > finding.first else ""
-            print(f"bad index {finding.first}{until}: {finding.problem}")
-        words_of = {0: "the log is good", 1: "the log is bad", 2: summary["problem"]}
-        print(words_of[status])
+            print(f"bad index {finding.first}{until}: {_printable(finding.problem)}")
+        for warning in summary["warnings"][:20]:
+            print(f"warning: {_printable(warning)}")
+        for witness in summary["witnesses"]:
+            print(_printable(f"cosigned by {witness['name']} at {witness['at']}"))
+        subject = "log" if arguments.log else "receipt" if arguments.receipt else "export"
+        words_of = {0: f"the {subject} is good", 1: f"the {subject} is bad"}
+        print(words_of.get(status) or _printable(str(summary["problem"])))
     print(json.dumps(summary))
     return status
 
 
+def _printable(text: str) -> str:
+    """What a server sent is shown, not obeyed by the terminal."""
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in text)[:500]
+
+
 def _arguments(words: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Verify the whole log from outside.")
-    parser.add_argument("--log", help="base address of the audit service")
-    parser.add_argument("--key", required=True, help="the log's verifier key, or a file with it")
-    parser.add_argument("--checkpoint-copy", type=Path, help="the copy kept outside the database")
-    parser.add_argument("--receipt", type=Path, help="check this receipt offline instead")
-    parser.add_argument("--leaf", help="with --receipt: leaf hash of the entry, hex")
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON object")
-    parser.add_argument(
-        "--catch-up-s",
-        type=float,
-        default=CATCH_UP_S,
-        help="how long the log may take to publish what it has just appended",
-    )
-    parser.add_argument("--timeout-s", type=float, default=21_600.0, help="give up after this")
+    parser = argparse.ArgumentParser(description="Verify the log from outside.")
+    add = parser.add_argument
+    add("--log", metavar="URL", help="base address of the audit service: verify the whole log")
+    add("--export", type=Path, help="verify this export (JSON Lines or CSV) offline instead")
+    add("--receipt", type=Path, help="verify this receipt offline instead")
+    add("--entry", type=Path, help="with --receipt: file with the exact bytes of the entry")
+    add("--leaf", metavar="HEX", help="with --receipt: the entry's leaf hash instead")
+    add("--key", action="append", default=[], help="a verifier key of the log, or a file of them")
+    add("--policy", type=Path, help="keys and the quorum of witnesses to ask for, instead of --key")
+    add("--witness", metavar="URL", action="append", default=[], help="compare with its own view")
+    add("--checkpoint-copy", type=Path, help="the copy kept outside the database")
+    add("--disclosures", type=Path, help="with --log or --export: do these open the entries?")
+    add("--signed", action="store_true", help="verify also what has no quorum yet")
+    add("--tiles", action="store_true", help="fetch every published tile, not one of some")
+    add("--processes", type=int, help="how many read entries (0: threads only)")
+    add("--json", action="store_true", help="print nothing but the JSON object")
+    add("--catch-up-s", type=float, default=CATCH_UP_S, help="how long publishing may take")
+    add("--timeout-s", type=float, default=21_600.0, help="give up after this")
     arguments = parser.parse_args(words)
-    if (arguments.log is None) == (arguments.receipt is None):
-        parser.error("give either --log or --receipt")
+    if sum(map(bool, (arguments.log, arguments.receipt, arguments.export))) != 1:
+        parser.error("give one of --log, --export and --receipt")
+    if bool(arguments.key) == bool(arguments.policy):
+        parser.error("give either --key or --policy")
     return arguments
 
 
 def check(arguments: argparse.Namespace) -> tuple[int, list[Finding], dict[str, Any]]:
     """The status, all findings in the order of the log, and the summary."""
     began = time.monotonic()
-    size: int | None = None
     findings: list[Finding] = []
+    summary: dict[str, Any] = {"ok": False, "size": None}
+    more: dict[str, Any] = {"quorum": None, "witnesses": [], "warnings": []}
     problem = None
     try:
-        key = Key.read(arguments.key)
-        if arguments.receipt:
-            size, findings = _receipt(arguments, key)
-        else:
-            size, findings = _log(arguments, key, began + arguments.timeout_s)
+        policy = read_policy(arguments.policy) if arguments.policy else read_keys(arguments.key)
+        checks: dict[str, Callable[..., list[Finding]]] = {
+            "receipt": _receipt, "export": _export, "log": _log,
+        }  # fmt: skip
+        name = next(name for name in checks if getattr(arguments, name))
+        findings = sorted(checks[name](arguments, policy, summary, more))
         status = 1 if findings else 0
-    except (CannotCheck, OSError, ValueError, KeyError, TypeError) as error:
+        if status == 0 and more.get("unchecked"):
+            raise CannotCheck("; ".join(more["unchecked"]))
+    except (CannotCheck, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         status, problem = 2, f"could not be checked: {error}"
     first = findings[0] if findings else None
-    summary = {
+    summary |= {
         "ok": status == 0,
-        "size": size,
         "first_bad_index": first.first if first else None,
         "last_possible_index": first.last if first else None,
         "problem": first.problem if first else problem,
         "seconds": round(time.monotonic() - began, 2),
+        **more,
     }
     return status, findings, summary
 
 
-def _log(arguments: argparse.Namespace, key: Key, until: float) -> tuple[int | None, list[Finding]]:
-    copy = arguments.checkpoint_copy
-    evidence = Evidence.read(copy, key) if copy else Evidence()
-    with tempfile.TemporaryDirectory() as folder, Unique(folder) as unique:
-        log = Log(arguments.log, until, arguments.catch_up_s)
-        verification = Verification(log, key, evidence, unique)
-        size = verification.run()
-        return size, sorted(verification.findings)
+def _signers(checkpoint: Checkpoint | None, arguments: argparse.Namespace) -> dict[str, Any]:
+    if checkpoint is None or not arguments.policy:
+        return {}
+    names = {each.key.name: each.at for each in checkpoint.witnesses}
+    signed = [{"name": name, "at": _moment(at)} for name, at in names.items()]
+    return {"quorum": checkpoint.has_quorum, "witnesses": signed}
 
 
-def _receipt(arguments: argparse.Namespace, key: Key) -> tuple[int | None, list[Finding]]:
-    text = arguments.receipt.read_text()
+def _moment(at: int | None) -> str | None:
     try:
-        size = check_receipt(text, key)
-        if arguments.leaf and not prove_inclusion(text, bytes.fromhex(arguments.leaf), key):
-            raise ValueError("it does not prove this entry")
-    except (ValueError, IndexError) as error:
-        return None, [Finding(0, 0, f"the receipt is not to be trusted: {error}")]
-    return size, []
+        return None if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    except (ValueError, OverflowError, OSError):
+        return f"{at} s after 1970"
+
+
+def _log(
+    arguments: argparse.Namespace, policy: Policy, summary: dict[str, Any], more: dict[str, Any]
+) -> list[Finding]:
+    copy = arguments.checkpoint_copy
+    disclosures = Disclosures(arguments.disclosures) if arguments.disclosures else None
+    options = Options(
+        arguments.log,
+        policy,
+        bool(arguments.policy),
+        time.monotonic() + arguments.timeout_s,
+        Evidence.read(copy, policy) if copy else Evidence(),
+        tuple(arguments.witness),
+        arguments.signed,
+        arguments.catch_up_s,
+        arguments.tiles,
+        arguments.processes,
+        frozenset(disclosures.of) if disclosures else frozenset(),
+    )
+    unique = Unique()
+    try:
+        verification = Verification(options, unique)
+        try:
+            summary["size"] = verification.run()
+        finally:
+            verification.log.close()
+    finally:
+        unique.file.close()
+    more |= _signers(verification.published, arguments)
+    more["warnings"] = list(verification.warnings.texts)
+    more["unchecked"] = verification.unchecked
+    opened = disclosures.compare(verification.digests) if disclosures else []
+    return verification.findings + opened
+
+
+def _export(
+    arguments: argparse.Namespace, policy: Policy, summary: dict[str, Any], more: dict[str, Any]
+) -> list[Finding]:
+    disclosures = Disclosures(arguments.disclosures) if arguments.disclosures else None
+    wanted = frozenset(disclosures.of) if disclosures else frozenset()
+    export = Export(policy, bool(arguments.policy), wanted)
+    export.check(arguments.export)
+    summary["size"] = export.checkpoint.size if export.checkpoint else None
+    more |= _signers(export.checkpoint, arguments) | {"rows": export.count}
+    if export.has_more:
+        more["warnings"] = ["the export was cut at its limit; more entries follow in another"]
+    return export.findings + (disclosures.compare(export.digests) if disclosures else [])
+
+
+def _receipt(
+    arguments: argparse.Namespace, policy: Policy, summary: dict[str, Any], more: dict[str, Any]
+) -> list[Finding]:
+    leaf = _leaf(arguments)
+    index = 0
+    try:
+        receipt, checkpoint = check_receipt(
+            _text(arguments.receipt), policy, bool(arguments.policy)
+        )
+        index, summary["size"] = receipt.index, checkpoint.size
+        more |= _signers(checkpoint, arguments) | {"index": index}
+        if leaf is None:
+            raise CannotCheck("give the entry the receipt is of (--entry FILE or --leaf HEX)")
+        prove_inclusion(index, checkpoint.size, leaf, receipt.hashes, checkpoint.root)
+    except Bad as error:
+        return [Finding(index, index, f"the receipt is not to be trusted: {error}")]
+    return []
+
+
+def _leaf(arguments: argparse.Namespace) -> bytes | None:
+    if arguments.entry:
+        with arguments.entry.open("rb") as file:
+            return leaf_hash(file.read(LINE_BYTES_MAX))
+    if arguments.leaf is None:
+        return None
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", arguments.leaf):
+        raise CannotCheck("--leaf is 64 hexadecimal digits")
+    return bytes.fromhex(arguments.leaf)
 
 
 if __name__ == "__main__":

@@ -282,8 +282,10 @@ async def test_a_log_under_another_key_is_bad(filled, tmp_path, start):
     async with start("another") as another:
         await another.signed(0)
         shutil.copy(another.state_dir / "log.vkey", tmp_path / "other.vkey")
-    status, _ = await filled.verify("--key", str(tmp_path / "other.vkey"), copy=False)
+    words = ["--log", filled.url, "--key", str(tmp_path / "other.vkey")]
+    status, _, summary = await asyncio.to_thread(verifier.check, verifier._arguments(words))
     assert status == 1
+    assert "not signed with the given key" in summary["problem"]
 
 
 async def test_receipts_check_offline(log, tmp_path):
@@ -292,8 +294,22 @@ async def test_receipts_check_offline(log, tmp_path):
     receipt = await log.client.get(f"/v1/receipts/{event_id}")
     (tmp_path / "receipt").write_text(receipt.text)
     proof = (await log.client.get("/v1/proofs/inclusion", params={"event_id": event_id})).json()
-    leaf = base64.b64decode(proof["leaf"])
-    key = verifier.Key.read(str(log.state_dir / "log.vkey"))
-    assert verifier.check_receipt(receipt.text, key) == SIZE
-    assert verifier.prove_inclusion(receipt.text, leaf, key)
-    assert not verifier.prove_inclusion(receipt.text, bytes(32), key)
+    bundle = (await log.client.get("/tile/entries/000")).content
+    (tmp_path / "entry").write_bytes(verifier.unpack(bundle)[100])
+    (tmp_path / "other").write_bytes(verifier.unpack(bundle)[101])
+    leaf = base64.b64decode(proof["leaf"]).hex()
+
+    def check(*more):
+        words = ["--receipt", str(tmp_path / "receipt"), "--key", str(log.state_dir / "log.vkey")]
+        status, _, summary = verifier.check(verifier._arguments([*words, *more]))
+        return status, summary["problem"]
+
+    assert check("--leaf", leaf) == check("--entry", str(tmp_path / "entry")) == (0, None)
+    for wrong in (["--leaf", bytes(32).hex()], ["--entry", str(tmp_path / "other")]):
+        status, problem = check(*wrong)
+        assert status == 1
+        assert "another root" in problem
+    # A signature alone says nothing about any entry.
+    status, problem = check()
+    assert status == 2
+    assert "give the entry" in problem
