@@ -13,7 +13,8 @@ from services.audit.contract import PRODUCERS, Producer
 from services.audit.cosigning import Cosigning
 from services.audit.keys import KeyFiles
 from services.audit.publisher import Publisher
-from services.audit.routes import log_router, proved_router, trail_router
+from services.audit.reckoning import Reckoner
+from services.audit.routes import log_router, proved_router, totals_router, trail_router
 from services.audit.state import StateDirectory
 from services.audit.witnesses import ANSWER_S_MAX, read_policy, witnesses_of
 from shared.client import Client
@@ -42,6 +43,8 @@ class Settings(ServiceSettings):
     quorum_alarm_s: float = 60.0
     # A second signature line, ML-DSA-44, under every checkpoint.
     post_quantum: bool = False
+    totals_due_s: float = 6 * 3600
+    sides_differ_s: float = 24 * 3600
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -68,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = create_service(
         "audit",
         settings,
-        [log_router, trail_router, proved_router, feed_router("audit")],
+        [log_router, trail_router, proved_router, totals_router, feed_router("audit")],
         description=DESCRIPTION,
         consumers=[
             Consumer(
@@ -79,7 +82,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             )
             for name in PRODUCERS
         ],
-        tasks=[Task("log", log.run, log.not_ready), Task("witnesses", cosigning.run)],
+        tasks=[
+            Task("log", log.run, log.not_ready),
+            Task("witnesses", cosigning.run),
+            Task("totals", Reckoner(settings.totals_due_s, settings.sides_differ_s).run),
+        ],
         clients=[*clients.values(), http],
     )
     app.state.log = log

@@ -1,6 +1,6 @@
 """Bodies and events of the audit service: the only module of it that others import."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
@@ -91,6 +91,49 @@ class ChainRead(Event):
     allocation_id: UUID
 
 
+class TotalsDifference(Body):
+    """A row of a producer's totals, and what the log adds up to; quantities as decimal digits."""
+
+    book: str
+    division_code: str | None
+    item_class: str
+    unit: str
+    state: str
+    told_quantity: str
+    told_allocations: int
+    logged_quantity: str
+    logged_allocations: int
+
+
+class SideSaid(Body):
+    """What one side holds of an allocation; None when it has never told of it."""
+
+    producer: Producer
+    state: str | None
+    quantity: str | None
+
+
+class TotalsAlarm(Body):
+    """What differs.
+
+    ledger       the producer's ledger is not what its own movements in the log add up to; `count`
+                 rows differ, the first of them are `differences`
+    day_missing  nobody told the totals of `day`, nor of the `count` - 1 days after it
+    sides        needs, donors and matching say different things of one allocation for too long
+    malformed    what was told cannot be compared; `detail` says why
+    """
+
+    kind: Literal["ledger", "day_missing", "sides", "malformed"]
+    day: date | None = None
+    as_of_seq: int | None = None
+    count: int | None = None
+    differences: list[TotalsDifference] = Field(default_factory=list)
+    allocation_id: UUID | None = None
+    differs_since: Moment | None = None
+    sides: list[SideSaid] = Field(default_factory=list)
+    detail: str | None = None
+
+
 class AlarmRaised(Event):
     """Something the log watches is not what it must be; which fields are there depends on what.
 
@@ -103,7 +146,7 @@ class AlarmRaised(Event):
                        `audit.quorum_met`
     producer_silent    the feed of `producer` has not answered since `since`. It ends with
                        `audit.producer_heard`
-    totals_differ      what the log adds up to is not what `producer` told
+    totals_differ      what the log adds up to is not what `producer` told; see `totals`
     """
 
     type: ClassVar[str] = "audit.alarm_raised"
@@ -123,6 +166,7 @@ class AlarmRaised(Event):
     size: int | None = None
     since: Moment | None = None
     witnesses: list[str] | None = None
+    totals: TotalsAlarm | None = None
 
 
 class QuorumMet(Event):
@@ -292,3 +336,46 @@ class AllocationChain(ReadBody):
     checkpoint: str = Field(description="The one checkpoint that all proofs lead to.")
     steps: list[ChainStep]
     missing: list[ChainLack]
+
+
+class TotalRead(ReadBody):
+    """What a producer's ledger held in one state, as told and as the log adds it up.
+
+    `allocations` counts records of allocations; `lines` is the second book, over the whole nation.
+    Amounts are in the unit named, as decimal digits: a sum may be more than JSON's numbers hold.
+    """
+
+    producer: str
+    day: date
+    occasion: str
+    as_of_seq: int = Field(description="The event of the producer after which it held this.")
+    told_at: Moment
+    book: str
+    division_code: str | None = Field(description="A county; null when not known, or the nation.")
+    division_zh: str | None
+    division_en: str | None
+    item_class: str
+    item_class_zh: str | None
+    item_class_en: str | None
+    unit: str
+    state: str
+    state_zh: str | None
+    state_en: str | None
+    told_quantity: str
+    told_allocations: int
+    logged_quantity: str
+    logged_allocations: int
+    quantity_difference: str = Field(description="Told less logged.")
+
+
+class TellingRead(ReadBody):
+    """Totals as one producer told them; `differences` is null until they are compared."""
+
+    producer: str
+    day: date
+    occasion: str
+    as_of_seq: int
+    parts: int
+    told_at: Moment
+    compared_at: Moment | None
+    differences: int | None

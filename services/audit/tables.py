@@ -8,6 +8,14 @@ cosignature  what witnesses signed of them; `at` is the time the witness says
 quorum       the checkpoints with enough of them under a policy (SHA-256 of its text); `at` is the
              earliest time by which enough had signed
 witnessing   one row: which process asks the witnesses, until when, and the alarm that is on
+
+What is reckoned from the log (services/audit/reckoning), and can be again:
+
+ledger_sum      what each producer's movements add up to; division "" when not known
+side            what needs, donors and matching say of each allocation
+telling         which totals were told, and how many rows differed
+told_total      each row told, beside what the log adds up to
+totals_overdue  the days for whose totals an alarm was raised
 """
 
 from sqlalchemy import (
@@ -16,10 +24,12 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Computed,
+    Date,
     DateTime,
     Index,
     LargeBinary,
     MetaData,
+    Numeric,
     SmallInteger,
     Table,
     Text,
@@ -133,6 +143,78 @@ witnessing = Table(
     Column("until", DateTime(timezone=True), nullable=True),
     Column("missing_since", DateTime(timezone=True), nullable=True),
     CheckConstraint("one", name="one_row"),
+)
+
+_WHAT = ("division_code", "item_class", "unit", "state")
+
+ledger_sum = Table(
+    "ledger_sum",
+    metadata,
+    Column("producer", Text, primary_key=True),
+    *(Column(name, Text(collation="C"), primary_key=True) for name in _WHAT),
+    Column("quantity", Numeric, nullable=False),
+    Column("allocations", BigInteger, nullable=False),
+)
+
+side = Table(
+    "side",
+    metadata,
+    Column("allocation_id", Uuid, primary_key=True),
+    Column("needs_state", Text),
+    Column("needs_quantity", BigInteger),
+    Column("donors_state", Text),
+    Column("donors_quantity", BigInteger),
+    Column("matching_state", Text),
+    Column("matching_quantity", BigInteger),
+    Column("differs_since", DateTime(timezone=True)),
+    Column("alarmed", Boolean, nullable=False, server_default=text("false")),
+    Index(
+        "ix_side_differs_since",
+        "differs_since",
+        postgresql_where=text("differs_since IS NOT NULL AND NOT alarmed"),
+    ),
+)
+
+telling = Table(
+    "telling",
+    metadata,
+    Column("producer", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("as_of_seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("occasion", Text, nullable=False),
+    Column("parts", BigInteger, nullable=False),
+    Column("parts_told", BigInteger, nullable=False),
+    Column("told_at", DateTime(timezone=True), nullable=False),
+    Column("compared_at", DateTime(timezone=True)),
+    Column("differences", BigInteger),
+    Index("ix_telling_day", "day", "producer", "as_of_seq"),
+)
+
+told_total = Table(
+    "told_total",
+    metadata,
+    Column("producer", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("as_of_seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("book", Text, primary_key=True),
+    *(Column(name, Text(collation="C"), primary_key=True) for name in _WHAT),
+    *(
+        Column(name, kind, nullable=False, server_default=text("0"))
+        for name, kind in (
+            ("told_quantity", Numeric),
+            ("told_allocations", BigInteger),
+            ("logged_quantity", Numeric),
+            ("logged_allocations", BigInteger),
+        )
+    ),
+    Index("ix_told_total_day_what", "day", *_WHAT, "producer", "book"),
+)
+
+totals_overdue = Table(
+    "totals_overdue",
+    metadata,
+    Column("producer", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
 )
 
 INSERT_ONLY = ("entry", "node", "checkpoint", "cosignature", "quorum")
