@@ -211,6 +211,21 @@ class InclusionProof(ReadBody):
     checkpoint: str = Field(description="The signed checkpoint of `size`.")
 
 
+class ReceiptRead(ReadBody):
+    """All that a holder needs offline: the entry, and the receipt of its leaf hash."""
+
+    event_id: UUID
+    index: int
+    entry: str = Field(description="Its leaf hash is SHA-256(0x00, entry in UTF-8).")
+    receipt: str = Field(description="C2SP tlog-proof.")
+
+
+class ReceiptsRead(ReadBody):
+    """In the order of the log; what is not under such a checkpoint yet is left out."""
+
+    data: list[ReceiptRead]
+
+
 class ConsistencyProof(ReadBody):
     """RFC 9162 2.1.4: that the tree of `first` is a prefix of the tree of `second`."""
 

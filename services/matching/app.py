@@ -12,6 +12,7 @@ from services.matching.operations import totals
 from services.matching.operations.allocations import fall_due
 from services.matching.policies import policies
 from services.matching.recall import Keeper
+from services.matching.receipts import Fetch
 from services.matching.routes.allocations import router as allocations_router
 from services.matching.routes.matches import router as matches_router
 from services.matching.routes.policies import router as policies_router
@@ -97,6 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Task("rounds", compute_rounds),
             Task("rankings", train_rankings),
             Task("driver", Drive(donors, needs).run),
+            Task("receipts", Fetch(audit).run),
             Task("totals", totals.TELLER.run),
         ],
         clients=[needs, donors, audit],

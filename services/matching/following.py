@@ -18,7 +18,7 @@ from services.audit import contract as audit
 from services.donors import contract as donors
 from services.matching.domain import Action, State
 from services.matching.operations import allocations
-from services.matching.tables import Allocation, LineView, NeedView
+from services.matching.tables import Allocation, AllocationReceipt, LineView, NeedView
 from services.needs import contract as needs
 from shared.db import now
 from shared.events import CloudEvent, Event
@@ -27,6 +27,7 @@ from shared.vocabulary import divisions
 _NEED = cast(Table, NeedView.__table__)
 _LINE = cast(Table, LineView.__table__)
 _ALLOCATION = cast(Table, Allocation.__table__)
+_RECEIPT = cast(Table, AllocationReceipt.__table__)
 _uuid: TypeAdapter[UUID] = TypeAdapter(UUID)
 
 Rows = list[dict[str, Any]]
@@ -317,7 +318,8 @@ async def _verify_organizations(session: AsyncSession, events: Sequence[CloudEve
 
 
 async def apply_audit(session: AsyncSession, events: Sequence[CloudEvent]) -> None:
-    """Note where the approvals of allocations stand in the log, under a signed checkpoint."""
+    """Note where the approvals of allocations stand in the log, under a signed checkpoint; what
+    proves them is fetched from then on (`receipts`)."""
     entries = [
         audit.EntryAppended.model_validate(event.data)
         for event in events
@@ -344,6 +346,8 @@ async def apply_audit(session: AsyncSession, events: Sequence[CloudEvent]) -> No
     if rows:
         await allocations.lock(session, known.values())
         await session.execute(statement, rows)
+        waiting = [{"allocation_id": known[row["event"]], "event_id": row["event"]} for row in rows]
+        await session.execute(insert(_RECEIPT).on_conflict_do_nothing(), waiting)
 
 
 # ------------------------------------------------------------------ helpers

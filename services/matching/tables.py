@@ -258,6 +258,30 @@ class Allocation(Facts, Base):
     )
 
 
+class AllocationReceipt(Base):
+    """What proves an allocation's approval, apart from its row: it is long, and written once.
+
+    entry     the approval as it stands in the log, None until it is fetched
+    receipt   C2SP tlog-proof of it, None until it is fetched
+    """
+
+    __tablename__ = "allocation_receipt"
+
+    allocation_id: Mapped[UUID] = mapped_column(ForeignKey("allocation.id"), primary_key=True)
+    event_id: Mapped[UUID] = mapped_column(unique=True)
+    entry: Mapped[str | None]
+    receipt: Mapped[str | None]
+
+    __table_args__ = (
+        CheckConstraint("(entry IS NULL) = (receipt IS NULL)", name="fetched_whole"),
+        Index(
+            "ix_allocation_receipt_waiting",
+            "allocation_id",
+            postgresql_where=sql("receipt IS NULL"),
+        ),
+    )
+
+
 class Ranking(Base):
     """A version of how lines are ranked for needs, from its training to its retirement.
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from services.audit import verifier
 from services.audit.exports import CSV_COLUMNS
 from shared.tlog import merkle
 from shared.tlog.checkpoints import Receipt, open_checkpoint
@@ -180,6 +181,25 @@ async def test_a_changed_body_fails_its_proof(filled, supervisor):
     answer = await ask(filled, supervisor, after_index=6, limit=1)
     with pytest.raises(merkle.BadProof):
         await read_lines(filled, answer.content)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+async def test_the_verifier_takes_an_export_and_refuses_one_that_was_changed(
+    log, supervisor, tmp_path, form
+):
+    content = (await ask(log, supervisor, format=form, officer="officer-1")).content
+    assert verified(log, tmp_path / "export", content)["rows"] == SIZE // 3
+    assert verified(log, tmp_path / "export", content.replace(b"officer-1", b"officer-2", 1)) == {}
+    if form == "jsonl":
+        assert verified(log, tmp_path / "export", content[: content[:-1].rindex(b"\n") + 1]) == {}
+
+
+def verified(log, path, content):
+    """What the stand-alone verifier says of an export; nothing when it is bad."""
+    path.write_bytes(content)
+    words = ["--export", str(path), "--key", str(log.state_dir / "log.vkey")]
+    status, _, summary = verifier.check(verifier._arguments(words))
+    return summary if status == 0 else {}
 
 
 @pytest.mark.parametrize(

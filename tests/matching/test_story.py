@@ -1,6 +1,11 @@
 """From a published need to a confirmed and closed allocation, through all four services."""
 
 import asyncio
+import json
+
+import pytest
+
+from services.audit import verifier
 
 
 async def test_a_need_is_matched_reserved_approved_delivered_and_confirmed(world):
@@ -16,16 +21,18 @@ async def test_a_need_is_matched_reserved_approved_delivered_and_confirmed(world
     await world.act(allocation, "acceptance", organization)
     await world.act(allocation, "approval", world.county)
 
-    async def logged():
+    async def proved():
         found = await world.get(f"/allocations/{allocation['id']}")
-        return found if found["approval_log_index"] is not None else None
+        return found if found["approval_proof"] is not None else None
 
-    found = await world.until(logged, "the approval is in the log")
-    receipt = await world.client.get(found["approval_receipt"])
-    assert receipt.text.startswith("c2sp.org/tlog-proof@v1")
+    found = await world.until(proved, "the approval is in the log, and the proof of it is here")
+    await check_offline(world, found)
+    [listed] = await world.all_of(f"/allocations?round_id={allocation['round_id']}")
+    assert listed["approval_proof"] == found["approval_proof"]
 
     slip = await world.act(allocation, "slip", world.county, status=201)
-    await world.act(allocation, "dispatch", organization)
+    sent = await world.act(allocation, "dispatch", organization)
+    assert sent["approval_proof"] == found["approval_proof"]
     await world.act(allocation, "delivery", organization)
     wrong = await world.act(
         allocation, "confirmation", organization, {"code": "0000-0000"}, status=403
@@ -62,6 +69,20 @@ async def test_a_need_is_matched_reserved_approved_delivered_and_confirmed(world
     assert {e["division"] for e in told.json()[3:]} == {"430224101000"}
 
 
+async def check_offline(world, allocation):
+    """With the log's key and the answer alone, by the verifier that shares no code with it."""
+    key = (await world.client.get(f"{world.urls['audit']}/v1/key")).text
+    policy = verifier.read_keys([key])
+    proof = allocation["approval_proof"]
+    verifier.prove_receipt(proof["receipt"], verifier.leaf_hash(proof["entry"].encode()), policy)
+    with pytest.raises(verifier.Bad):
+        verifier.prove_receipt(proof["receipt"], verifier.leaf_hash(b"another"), policy)
+    event = json.loads(proof["entry"].partition("\n")[2])
+    assert event["type"] == "matching.allocation_approved"
+    assert event["data"]["allocation_id"] == allocation["id"]
+    assert f"index {allocation['approval_log_index']}\n" in proof["receipt"]
+
+
 async def test_nothing_is_dispatched_before_the_approval_is_in_the_log(world):
     await world.stop("audit")
     await world.publish([{}])
@@ -87,4 +108,10 @@ async def test_nothing_is_dispatched_before_the_approval_is_in_the_log(world):
         return answer.status_code == 200
 
     await world.until(dispatched, "dispatched once the log has it")
+
+    async def proved():
+        found = await world.get(f"/allocations/{allocation['id']}")
+        return found if found["approval_proof"] is not None else None
+
+    await check_offline(world, await world.until(proved, "the proof is fetched although it failed"))
     await world.consistent()

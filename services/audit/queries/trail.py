@@ -102,6 +102,17 @@ async def bodies(session: AsyncSession, at: Sequence[int]) -> Sequence[Row[Any]]
     return (await session.execute(statement, {"at": list(at)})).all()
 
 
+async def bodies_of(
+    session: AsyncSession, event_ids: Sequence[UUID], size: int
+) -> Sequence[Row[Any]]:
+    """The entries of these events that stand below `size`, rising."""
+    statement = text(
+        f"SELECT {COLUMNS}, body FROM entry"  # noqa: S608 - our own list of columns
+        " WHERE key = ANY(CAST(:keys AS uuid[])) AND index < :size ORDER BY index"
+    )
+    return (await session.execute(statement, {"keys": list(event_ids), "size": size})).all()
+
+
 def _found(wanted: TrailFilter, where: Sequence[str], order: str) -> str:
     """The statement that finds indexes. A range of time is found first and ordered afterwards:
     the planner does not know that times rise with indexes, and would walk the log from its end

@@ -1,4 +1,4 @@
-"""Answers that carry their own proof: the chain of an allocation, and exports of the trail."""
+"""Answers that carry their proofs: chains of allocations, receipts by the many, exports."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit import chain, exports, hashes, sentences
 from services.audit.contract import (
@@ -16,6 +17,8 @@ from services.audit.contract import (
     ChainRead,
     ChainStep,
     ExportFormat,
+    ReceiptRead,
+    ReceiptsRead,
     TrailExported,
 )
 from services.audit.domain import (
@@ -29,11 +32,14 @@ from services.audit.queries import log, trail
 from services.audit.queries.trail import TrailFilter
 from services.audit.routes.asked import Asked, Supervisor, in_public
 from shared.bodies import render_moment
-from shared.db import Sessions, Transaction, now
+from shared.callers import Public
+from shared.db import Reading, Sessions, Transaction, now
 from shared.errors import responses
 from shared.events import emit
+from shared.tlog.checkpoints import Receipt
 
 EXPORT_ENTRIES_MAX = 100_000
+RECEIPTS_MAX = 100
 _ENTRIES_A_READ = 256
 router = APIRouter(tags=["trail"])
 
@@ -48,7 +54,7 @@ async def read_chain(
     """Who did what, when, why and under which policy for one allocation, with proofs, and what
     is missing; the reading is logged too."""
     rows = await chains.entries_of(session, allocation_id)
-    checkpoint = await log.published_checkpoint(session, request.app.state.quorum)
+    checkpoint = await _checkpoint(session, request)
     covered = [index for index in chains.indexes_of(rows) if index < checkpoint.size]
     paths = await hashes.inclusion_paths(session, covered, checkpoint.size)
     proofs = dict(zip(covered, paths, strict=True))
@@ -68,6 +74,14 @@ async def read_chain(
         steps=[_step(row, proofs.get(row[0])) for row in rows],
         missing=[_lack(each) for each in chain.lacking(allocation_id, facts)],
     )
+
+
+async def _checkpoint(session: AsyncSession, request: Request) -> Row[Any]:
+    """The newest with a quorum; without any yet, the newest signed, as receipts do it."""
+    try:
+        return await log.published_checkpoint(session, request.app.state.quorum)
+    except CheckpointNotFound:
+        return await log.signed_checkpoint(session)
 
 
 def _step(row: Row[Any], path: list[bytes] | None) -> ChainStep:
@@ -91,6 +105,31 @@ def _text(value: object) -> str | None:
 def _lack(lack: chain.Lack) -> ChainLack:
     zh, en = sentences.of_lack(lack.step, lack.kind)
     return ChainLack(step=lack.step, kind=lack.kind, says_zh=zh, says_en=en)
+
+
+@router.get("/v1/receipts", responses=responses(CheckpointNotFound, EntriesMissing))
+async def read_receipts(
+    session: Reading,
+    caller: Public,
+    request: Request,
+    event_id: Annotated[list[UUID], Query(min_length=1, max_length=RECEIPTS_MAX)],
+) -> ReceiptsRead:
+    """Entries with their receipts, as far as the newest checkpoint with a quorum covers them."""
+    checkpoint = await log.published_checkpoint(session, request.app.state.quorum)
+    rows = await trail.bodies_of(session, event_id, checkpoint.size)
+    indexes = chains.indexes_of(rows)
+    paths = await hashes.inclusion_paths(session, indexes, checkpoint.size)
+    return ReceiptsRead(
+        data=[
+            ReceiptRead(
+                event_id=row.event_id,
+                index=index,
+                entry=bytes(row.body).decode(errors="replace"),
+                receipt=str(Receipt(index, path, checkpoint.note)),
+            )
+            for row, index, path in zip(rows, indexes, paths, strict=True)
+        ]
+    )
 
 
 @router.get(
@@ -120,7 +159,7 @@ async def export_trail(
 ) -> StreamingResponse:
     """Entries with their proofs, as a file that a verifier checks offline; logged before it is
     sent."""
-    checkpoint = await log.published_checkpoint(session, request.app.state.quorum)
+    checkpoint = await _checkpoint(session, request)
     found = await trail.indexes(
         session, wanted, after=after_index, size=checkpoint.size, limit=limit + 1
     )

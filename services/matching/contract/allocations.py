@@ -15,6 +15,13 @@ from services.matching.contract.terms import (
 from shared.bodies import Body, Code, Moment, ReadBody
 
 
+class ApprovalProof(ReadBody):
+    """That an approval stands in the log; checked offline, with the log's key alone."""
+
+    entry: str = Field(description="The entry; its leaf hash is SHA-256(0x00, entry in UTF-8).")
+    receipt: str = Field(description="C2SP tlog-proof of it, under a checkpoint with a quorum.")
+
+
 class AllocationRead(ReadBody):
     """The public view: nothing of it is personal."""
 
@@ -39,7 +46,10 @@ class AllocationRead(ReadBody):
     line_movement: str | None = Field(description="What the offer's ledger is known to hold.")
     need_movement: str | None = Field(description="What the need's ledger is known to hold.")
     approval_log_index: int | None
-    approval_receipt: str | None = Field(description="Address of the approval's log entry.")
+    approval_receipt: str | None = Field(description="Address of the approval's newest receipt.")
+    approval_proof: ApprovalProof | None = Field(
+        description="From the first checkpoint with a quorum that covers the approval; None before."
+    )
     created_at: Moment
     changed_at: Moment
 

@@ -1,6 +1,6 @@
 """Allocations by state, place and party."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.matching import contract, domain
 from services.matching.index import code_range
-from services.matching.tables import Allocation
+from services.matching.tables import Allocation, AllocationReceipt
 from shared.paging import decode_cursor
 
 
@@ -55,13 +55,38 @@ async def allocation_of(session: AsyncSession, allocation_id: UUID) -> Allocatio
     return found
 
 
-def allocation_read(row: Allocation, log_url: str) -> contract.AllocationRead:
+async def proofs_of(
+    session: AsyncSession, rows: Sequence[Allocation]
+) -> dict[UUID, contract.ApprovalProof]:
+    """What proves the approvals of these, as far as it has been fetched; by allocation."""
+    logged = [row.id for row in rows if row.approval_log_index is not None]
+    if not logged:
+        return {}
+    table = AllocationReceipt
+    statement = select(table).where(table.allocation_id.in_(logged), table.receipt.is_not(None))
+    return {
+        each.allocation_id: contract.ApprovalProof.model_validate(each)
+        for each in await session.scalars(statement)
+    }
+
+
+async def allocation_read(
+    session: AsyncSession, row: Allocation, log_url: str
+) -> contract.AllocationRead:
+    return render(row, await proofs_of(session, [row]), log_url)
+
+
+def render(
+    row: Allocation, proofs: Mapping[UUID, contract.ApprovalProof], log_url: str
+) -> contract.AllocationRead:
     receipt = None
     if row.approval_log_index is not None:
         receipt = f"{log_url}/v1/receipts/{row.approval_event_id}"
     fields = {
         name: getattr(row, name)
         for name in contract.AllocationRead.model_fields
-        if name != "approval_receipt"
+        if name not in {"approval_receipt", "approval_proof"}
     }
-    return contract.AllocationRead(**fields, approval_receipt=receipt)
+    return contract.AllocationRead(
+        **fields, approval_receipt=receipt, approval_proof=proofs.get(row.id)
+    )

@@ -70,6 +70,7 @@ async def list_allocations(
     """Allocations, the oldest first."""
     wanted = AllocationFilter(state, round_id, organization_id, need_id, line_id, within, logged)
     rows = await queries.list_allocations(session, wanted, limit, cursor)
+    proofs = await queries.proofs_of(session, rows[:limit])
     log_url = request.app.state.log_url
     return page(
         request,
@@ -77,7 +78,7 @@ async def list_allocations(
         rows,
         limit,
         lambda a: encode_cursor(a.id),
-        lambda a: queries.allocation_read(a, log_url),
+        lambda a: queries.render(a, proofs, log_url),
     )
 
 
@@ -89,9 +90,9 @@ async def list_allocations(
 async def read_allocation(
     session: Reading, caller: Public, request: Request, allocation_id: UUID
 ) -> contract.AllocationRead:
-    """One allocation: its state, and where its approval stands in the log."""
+    """One allocation: its state, and where its approval stands in the log, proved."""
     found = await queries.allocation_of(session, allocation_id)
-    return queries.allocation_read(found, request.app.state.log_url)
+    return await queries.allocation_read(session, found, request.app.state.log_url)
 
 
 # ---------------------------------------------------------------- one at a time
@@ -233,9 +234,9 @@ async def _act(
         [outcome] = await operations.act(
             session, caller, action, [item], now(), state.slip_key.value()
         )
-    if isinstance(outcome, ServiceError):
-        raise outcome
-    return queries.allocation_read(outcome.allocation, state.log_url)
+        if not isinstance(outcome, ServiceError):
+            return await queries.allocation_read(session, outcome.allocation, state.log_url)
+    raise outcome
 
 
 # ------------------------------------------------------------------- many at once
