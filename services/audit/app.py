@@ -6,11 +6,11 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 from pydantic_settings import SettingsConfigDict
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.audit import operations
 from services.audit.contract import PRODUCERS, Producer
 from services.audit.cosigning import Cosigning
+from services.audit.domain import Batch, entry_of
+from services.audit.intake import Intake
 from services.audit.keys import KeyFiles
 from services.audit.publisher import Publisher
 from services.audit.reckoning import Reckoner
@@ -20,6 +20,8 @@ from services.audit.witnesses import ANSWER_S_MAX, read_policy, witnesses_of
 from shared.client import Client
 from shared.events import CloudEvent, Consumer, feed_router
 from shared.service import ServiceSettings, Task, create_service
+
+BATCH_SIZE = 1_000  # events a question to a feed: a log is far behind only when it starts
 
 DESCRIPTION = (
     "The verifiable log: every event of every service, in a Merkle tree whose checkpoints are"
@@ -61,6 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         [party.key for party in policy.logs],
     )
     cosigning = Cosigning(log, policy, policy_id, witnesses, settings.quorum_alarm_s)
+    intake = Intake(log)
     urls: dict[Producer, str] = {
         "needs": settings.needs_url,
         "donors": settings.donors_url,
@@ -77,27 +80,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Consumer(
                 source=name,
                 client=clients[name],
-                apply=partial(_take_in, log, name),
-                on_applied=lambda _: log.appended(),
+                hand_over=partial(_hand_in, intake, name),
+                batch_size=BATCH_SIZE,
             )
             for name in PRODUCERS
         ],
         tasks=[
             Task("log", log.run, log.not_ready),
+            Task("intake", intake.run),
             Task("witnesses", cosigning.run),
             Task("totals", Reckoner(settings.totals_due_s, settings.sides_differ_s).run),
         ],
         clients=[*clients.values(), http],
     )
-    app.state.log = log
+    app.state.log, app.state.intake = log, intake
     app.state.policy = policy
     # By what its rows are known that say which checkpoints have a quorum; None: none is asked for.
     app.state.quorum = None if policy.is_met(()) else policy_id
     return app
 
 
-async def _take_in(
-    log: Publisher, producer: Producer, session: AsyncSession, events: list[CloudEvent]
+async def _hand_in(
+    intake: Intake, producer: Producer, after: int, events: list[CloudEvent]
 ) -> None:
-    size_signed = await log.may_write()
-    await operations.take_in(session, producer, events, size_signed=size_signed)
+    entries = [entry_of(producer, event) for event in events]
+    await intake.hand_in(Batch(producer, entries, after))

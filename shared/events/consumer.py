@@ -8,14 +8,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.client import Client, RemoteFailure, RemoteProblem
-from shared.db import Sessions, try_lock
+from shared.db import Sessions, now, try_lock
 from shared.errors import Unavailable
 from shared.events.feed import FeedBehind
 from shared.events.model import CloudEvent
@@ -29,6 +31,7 @@ RETRY_S_MIN = 0.2
 RETRY_S_MAX = 10.0
 
 Apply = Callable[[AsyncSession, list[CloudEvent]], Awaitable[None]]
+HandOver = Callable[[int, list[CloudEvent]], Awaitable[None]]
 _batch = TypeAdapter(list[CloudEvent])
 
 
@@ -36,7 +39,7 @@ class FeedBroken(Exception):
     """The feed does not go on where the cursor stands: a gap, a repeat, or not a batch."""
 
 
-class _CursorMoved(Exception):
+class CursorMoved(Exception):
     """Another replica has applied this batch already."""
 
 
@@ -46,19 +49,36 @@ class Consumer:
 
     source      name of the cursor, and of the producer
     apply       the effects of a batch, inside the transaction that moves the cursor
+    hand_over   instead of `apply`: (after, batch) -> has applied it and moved the cursor from
+                `after`, both in one transaction; raises CursorMoved when it stands elsewhere
     on_applied  called after the commit, for what lives in memory; must not fail
+    heard_at    when the feed answered last, if only to say that there is nothing new
     """
 
     source: str
     client: Client
-    apply: Apply
+    apply: Apply | None = None
+    hand_over: HandOver | None = None
     path: str = "/events"
     batch_size: int = BATCH_SIZE
     on_applied: Callable[[list[CloudEvent]], None] | None = None
     stopped_at: str | None = field(default=None, init=False)
     reached: bool = field(default=False, init=False)
+    heard_at: datetime | None = field(default=None, init=False)
+    _ahead: "tuple[int, asyncio.Task[list[CloudEvent]]] | None" = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if (self.apply is None) == (self.hand_over is None):
+            raise ValueError("a consumer has either `apply` or `hand_over`")
 
     async def run(self, sessions: Sessions) -> None:
+        try:
+            await self._follow(sessions)
+        finally:
+            if self._ahead is not None:
+                await _given_up(self._ahead[1])
+
+    async def _follow(self, sessions: Sessions) -> None:
         pause_s = RETRY_S_MIN
         while True:
             begin_trace()
@@ -66,11 +86,11 @@ class Consumer:
                 await self._step(sessions)
                 self.stopped_at, pause_s = None, RETRY_S_MIN
                 continue
-            except _CursorMoved:
+            except CursorMoved:
                 log.info("feed applied by another replica", extra={"source": self.source})
             except RemoteFailure as error:
                 log.warning("feed not reached", extra={"source": self.source, "error": str(error)})
-            except (OSError, DBAPIError) as error:
+            except (OSError, DBAPIError, PoolTimeout) as error:
                 self.stopped_at = self.stopped_at or f"{self.source}: {type(error).__name__}"
                 log.warning(
                     "feed not applied",
@@ -92,9 +112,41 @@ class Consumer:
     async def _step(self, sessions: Sessions) -> None:
         async with sessions() as session:
             after = await cursor(session, self.source)
+        events = await self._next(after)
+        self.reached = True
+        if not events:
+            return
+        if len(events) == self.batch_size:
+            # There is more, which comes over the wire while this is applied.
+            following = asyncio.create_task(self._fetch(events[-1].seq, wait_s=0))
+            self._ahead = events[-1].seq, following
+        try:
+            await self._apply(sessions, after, events)
+        except Exception as error:
+            if not is_of_an_event(error):
+                raise
+            if len(events) == 1:
+                self.stopped_at = f"{self.source}: event {events[0].id} ({events[0].type})"
+                raise
+            # Apply what can be applied, so that the one event that cannot is named.
+            log.exception("batch not applied, going one by one", extra={"source": self.source})
+            for event in events:
+                self.stopped_at = f"{self.source}: event {event.id} ({event.type})"
+                await self._apply(sessions, event.seq - 1, [event])
+
+    async def _next(self, after: int) -> list[CloudEvent]:
+        """What follows `after`: fetched ahead, or now."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            if ahead[0] == after:
+                return await ahead[1]
+            await _given_up(ahead[1])
         # The first question, also after a failure, is answered at once: a quiet feed must not delay
         # readiness.
         wait_s = WAIT_S if self.reached and self.stopped_at is None else 0
+        return await self._fetch(after, wait_s)
+
+    async def _fetch(self, after: int, wait_s: float) -> list[CloudEvent]:
         try:
             answer = await self.client.get(
                 self.path,
@@ -110,45 +162,41 @@ class Consumer:
             events = _batch.validate_json(answer.content)
         except ValidationError as error:
             raise FeedBroken(f"{self.source}: not a batch of events") from error
-        self.reached = True
+        self.heard_at = now()
         for offset, event in enumerate(events, start=1):
             if event.seq != after + offset:
                 raise FeedBroken(f"{self.source}: {event.seq} where {after + offset} is due")
-        if not events:
-            return
-        try:
-            await self._apply(sessions, after, events)
-        except Exception as error:
-            if not _is_of_an_event(error):
-                raise
-            if len(events) == 1:
-                self.stopped_at = f"{self.source}: event {events[0].id} ({events[0].type})"
-                raise
-            # Apply what can be applied, so that the one event that cannot is named.
-            log.exception("batch not applied, going one by one", extra={"source": self.source})
-            for event in events:
-                self.stopped_at = f"{self.source}: event {event.id} ({event.type})"
-                await self._apply(sessions, event.seq - 1, [event])
+        return events
 
     async def _apply(self, sessions: Sessions, after: int, events: list[CloudEvent]) -> None:
-        async with sessions.begin() as session:
-            if not await try_lock(session, f"consumer {self.source}"):
-                raise _CursorMoved
-            if await cursor(session, self.source) != after:
-                raise _CursorMoved
-            await self.apply(session, events)
-            await session.execute(
-                text(
-                    "INSERT INTO feed_cursor (source, seq) VALUES (:source, :seq)"
-                    " ON CONFLICT (source) DO UPDATE SET seq = excluded.seq"
-                ),
-                {"source": self.source, "seq": events[-1].seq},
-            )
+        if self.hand_over is not None:
+            await self.hand_over(after, events)
+        elif self.apply is not None:
+            async with sessions.begin() as session:
+                if not await try_lock(session, f"consumer {self.source}"):
+                    raise CursorMoved
+                if await cursor(session, self.source) != after:
+                    raise CursorMoved
+                await self.apply(session, events)
+                await session.execute(
+                    text(
+                        "INSERT INTO feed_cursor (source, seq) VALUES (:source, :seq)"
+                        " ON CONFLICT (source) DO UPDATE SET seq = excluded.seq"
+                    ),
+                    {"source": self.source, "seq": events[-1].seq},
+                )
         if self.on_applied is not None:
             self.on_applied(events)
 
 
-def _is_of_an_event(error: Exception) -> bool:
+async def _given_up(task: "asyncio.Task[list[CloudEvent]]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # looked at, so that nobody reports it
+
+
+def is_of_an_event(error: Exception) -> bool:
     """Whether what an event says was refused.
 
     Not so: the database was lost, another replica was faster, the service takes nothing now.
@@ -157,7 +205,7 @@ def _is_of_an_event(error: Exception) -> bool:
         # SQLSTATE class 22: data exceptions, which not every driver makes a DataError.
         state = getattr(error.orig, "sqlstate", None) or ""
         return isinstance(error, (IntegrityError, DataError)) or state.startswith("22")
-    return not isinstance(error, (_CursorMoved, OSError, Unavailable))
+    return not isinstance(error, (CursorMoved, OSError, PoolTimeout, Unavailable))
 
 
 async def cursor(session: AsyncSession, source: str) -> int:

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from deploy.postgres import free_port
-from services.audit import operations, verifier
+from services.audit import domain, operations, verifier
 from services.audit.app import Settings, create_app
 from services.audit.contract import Producer
 from shared.events import CloudEvent
@@ -77,12 +77,12 @@ class Running:
     client: httpx.AsyncClient
 
     async def take_in(self, producer: Producer, batch: Sequence[CloudEvent]) -> int:
-        """As the consumer of `producer` does it, in a transaction of its own."""
-        size_signed = await self.app.state.log.may_write()
-        async with self.app.state.sessions.begin() as session:
-            taken = await operations.take_in(session, producer, batch, size_signed=size_signed)
-        self.app.state.log.appended()
-        return taken
+        """Through the intake, as the consumer of `producer` does it; how many are new."""
+        async with self.app.state.sessions() as session:
+            size_before = (await operations.head(session)).size
+        entries = [domain.entry_of(producer, event) for event in batch]
+        indexes = await self.app.state.intake.hand_in(domain.Batch(producer, entries))
+        return sum(index is not None and index >= size_before for index in indexes)
 
     async def fill(self, count: int) -> None:
         """Entries 0..count-1: two producers by turns, in batches, all signed."""

@@ -14,7 +14,7 @@ from services.matching.tables import LineView, NeedView
 from shared.client import Client
 from shared.db import now
 from shared.events import Consumer
-from shared.events.consumer import FeedBroken, _CursorMoved
+from shared.events.consumer import CursorMoved, FeedBroken
 from tests.matching.frozen import computed, scalar, sessions_of
 
 APPLY = {"needs": following.apply_needs, "donors": following.apply_donors}
@@ -108,7 +108,7 @@ async def follow(sessions, name, events, batch):
                 await consumer._step(sessions)
             except FeedBroken:
                 refused += 1
-            except _CursorMoved:
+            except CursorMoved:
                 continue
     finally:
         await client.aclose()
