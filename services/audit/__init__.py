@@ -12,6 +12,8 @@ hashes.py                       reads stored hashes for proofs and tiles
 chain.py, sentences.py          what belongs to an allocation and what it lacks, in words; pure
 exports.py                      the two forms of an export; pure
 state.py                        what is kept outside PostgreSQL
+intake.py                       group commit: one writer for all that is to be appended
+heartbeat.py                    a producer whose feed is silent is an alarm
 publisher.py                    checks the log against that, signs and publishes checkpoints
 verifier.py                     the stand-alone verifier; shares no code with the service
 grants.py                       what the service's database role may do

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import httpx
 from fastapi import FastAPI
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from services.audit.contract import PRODUCERS, Producer
 from services.audit.cosigning import Cosigning
 from services.audit.domain import Batch, entry_of
+from services.audit.heartbeat import Heartbeat
 from services.audit.intake import Intake
 from services.audit.keys import KeyFiles
 from services.audit.publisher import Publisher
@@ -19,7 +21,7 @@ from services.audit.state import StateDirectory
 from services.audit.witnesses import ANSWER_S_MAX, read_policy, witnesses_of
 from shared.client import Client
 from shared.events import CloudEvent, Consumer, feed_router
-from shared.service import ServiceSettings, Task, create_service
+from shared.service import Clock, ServiceSettings, Task, create_service
 
 BATCH_SIZE = 1_000  # events a question to a feed: a log is far behind only when it starts
 
@@ -43,6 +45,8 @@ class Settings(ServiceSettings):
     # A file (C2SP tlog-policy) with the witnesses and how many of them are enough; without it none.
     witness_policy: Path | None = None
     quorum_alarm_s: float = 60.0
+    # A quiet feed answers every 20 s or so; below a minute, a restart would be a silence.
+    heartbeat_s: float = Field(default=300.0, ge=60)
     # A second signature line, ML-DSA-44, under every checkpoint.
     post_quantum: bool = False
     totals_due_s: float = 6 * 3600
@@ -71,20 +75,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "audit": settings.audit_url,
     }
     clients = {name: Client(urls[name], settings.service_token_file) for name in PRODUCERS}
+    consumers = {
+        name: Consumer(
+            source=name,
+            client=clients[name],
+            hand_over=partial(_hand_in, intake, name),
+            batch_size=BATCH_SIZE,
+        )
+        for name in PRODUCERS
+    }
+    heartbeat = Heartbeat(list(consumers.items()), settings.heartbeat_s)
     app = create_service(
         "audit",
         settings,
         [log_router, trail_router, proved_router, totals_router, feed_router("audit")],
         description=DESCRIPTION,
-        consumers=[
-            Consumer(
-                source=name,
-                client=clients[name],
-                hand_over=partial(_hand_in, intake, name),
-                batch_size=BATCH_SIZE,
-            )
-            for name in PRODUCERS
-        ],
+        consumers=list(consumers.values()),
+        clocks=[Clock("heartbeat", settings.heartbeat_s / 10, heartbeat.look)],
         tasks=[
             Task("log", log.run, log.not_ready),
             Task("intake", intake.run),

@@ -10,8 +10,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import rfc8785
@@ -363,6 +363,24 @@ def _alarm(alarm: Any, entry: Entry, seq_due: int | None) -> AlarmRaised:
         event_id=entry.key,
         body_sha256=entry.body_sha256.hex(),
     )
+
+
+def hearing(
+    *,
+    heard_at: datetime,
+    silent_since: datetime | None,
+    asks_since: datetime,
+    now: datetime,
+    heartbeat: timedelta,
+) -> Literal["silent", "heard"] | None:
+    """Whether a producer's silence begins to be an alarm, or ends to be one; None: neither.
+
+    silent_since   what the alarm named that stands: when it had last been heard
+    asks_since     since when we have asked it: that nobody asked is not its silence
+    """
+    if silent_since is not None:
+        return "heard" if heard_at > silent_since else None
+    return "silent" if now - max(heard_at, asks_since) >= heartbeat else None
 
 
 def event_in(body: bytes) -> dict[str, Any] | None:

@@ -6,8 +6,8 @@ for itself, nor disable the triggers that refuse changes.
 
 from services.audit.tables import INSERT_ONLY, metadata
 
-# Rows that are meant to change: the head by compare and swap, cursors, who asks the witnesses, and
-# the outbox, whose rows the sequencer moves on.
+# Rows that are meant to change: the head by compare and swap, cursors, when producers were heard,
+# who asks the witnesses, and the outbox, whose rows the sequencer moves on.
 _CHANGEABLE = {
     "head": "SELECT, UPDATE",
     "witnessing": "SELECT, UPDATE",
@@ -18,6 +18,7 @@ _CHANGEABLE = {
     "told_total": "SELECT, INSERT, UPDATE, DELETE",
     "totals_overdue": "SELECT, INSERT, UPDATE, DELETE",
     "feed_cursor": "SELECT, INSERT, UPDATE",
+    "heartbeat": "SELECT, INSERT, UPDATE",
     "feed_head": "SELECT, UPDATE",
     "outbox": "SELECT, INSERT, DELETE",
     "event": "SELECT, INSERT",

@@ -7,6 +7,7 @@ checkpoint   every signed checkpoint
 cosignature  what witnesses signed of them; `at` is the time the witness says
 quorum       the checkpoints with enough of them under a policy (SHA-256 of its text); `at` is the
              earliest time by which enough had signed
+heartbeat    when each producer's feed answered last; `silent_since` while its silence is an alarm
 witnessing   one row: which process asks the witnesses, until when, and the alarm that is on
 
 What is reckoned from the log (services/audit/reckoning), and can be again:
@@ -143,6 +144,14 @@ witnessing = Table(
     Column("until", DateTime(timezone=True), nullable=True),
     Column("missing_since", DateTime(timezone=True), nullable=True),
     CheckConstraint("one", name="one_row"),
+)
+
+heartbeat = Table(
+    "heartbeat",
+    metadata,
+    Column("producer", Text, primary_key=True),
+    Column("heard_at", DateTime(timezone=True), nullable=False),
+    Column("silent_since", DateTime(timezone=True), nullable=True),
 )
 
 _WHAT = ("division_code", "item_class", "unit", "state")

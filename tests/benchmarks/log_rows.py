@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from deploy.postgres import Postgres
 from services.audit.domain import Entry, entry_of
 from services.audit.intake import Intake
+from services.audit.keys import KeyFiles
 from services.audit.publisher import Publisher
 from services.audit.state import StateDirectory
 from shared.db import make_engine, uuid7
@@ -108,7 +109,7 @@ async def appending(url: str, state_dir: Path) -> AsyncIterator[Appending]:
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     reading = async_sessionmaker(autocommit, expire_on_commit=False)
     app: Any = SimpleNamespace(state=SimpleNamespace(sessions=sessions, reading_sessions=reading))
-    publisher = Publisher(StateDirectory(state_dir, "bench.example/log"), 0.2)
+    publisher = Publisher(StateDirectory(state_dir), KeyFiles(state_dir, "bench.example/log"), 0.2)
     intake = Intake(publisher)
     tasks = [asyncio.create_task(publisher.run(app)), asyncio.create_task(intake.run(app))]
     try:

@@ -339,6 +339,67 @@ async def test_a_consumer_that_goes_on_says_so_at_once_in_a_quiet_feed(feed, wir
         await until(waits_for_more)
     assert wire.waits == [0.0, 20.0]
     assert not consumer.stopped_at
+    assert consumer.heard_at is not None  # an answer without events is a sign of life
+
+
+async def test_the_next_batch_is_fetched_while_one_is_applied(
+    client, maker, feed, wire, sessions, effect_table
+):
+    await make_things(client, maker, 5)
+
+    async def all_numbered() -> bool:
+        return len(await numbered(sessions)) == 5
+
+    await until(all_numbered)
+    asked_within: list[int] = []
+
+    async def slowly(session, events: list[CloudEvent]) -> None:
+        if len(events) == 2:
+
+            async def asked_again() -> bool:
+                return wire.sent > len(asked_within) + 1
+
+            await until(asked_again)
+        asked_within.append(wire.sent)
+        await store(session, events)
+
+    consumer = Consumer("sample", feed, slowly, batch_size=2)
+    async with running(consumer.run(sessions)):
+
+        async def applied() -> bool:
+            return len(await effects(sessions)) >= 5
+
+        await until(applied)
+    assert asked_within == [2, 3, 3]  # the last batch is not full: there is nothing to fetch yet
+    assert await effects(sessions) == [1, 2, 3, 4, 5]
+
+
+async def test_what_was_fetched_ahead_is_not_applied_when_the_cursor_is_elsewhere(
+    client, maker, feed, sessions, effect_table
+):
+    await make_things(client, maker, 6)
+
+    async def all_numbered() -> bool:
+        return len(await numbered(sessions)) == 6
+
+    await until(all_numbered)
+    failed = False
+
+    async def fails_once(session, events: list[CloudEvent]) -> None:
+        nonlocal failed
+        await store(session, events)
+        if not failed:
+            failed = True
+            raise Unavailable("once")
+
+    consumer = Consumer("sample", feed, fails_once, batch_size=2)
+    async with running(consumer.run(sessions)):
+
+        async def applied() -> bool:
+            return len(await effects(sessions)) >= 6
+
+        await until(applied)
+    assert await effects(sessions) == [1, 2, 3, 4, 5, 6]
 
 
 async def test_no_event_is_blamed_when_its_receiver_cannot_take_any(
