@@ -40,6 +40,7 @@ class Heartbeat:
             values = {"producer": producer, "heard_at": consumer.heard_at, "now": now}
             row = (await session.execute(_HEAR, values)).one()
             event: Event
+            since: datetime | None = None
             match domain.hearing(
                 heard_at=row.heard_at,
                 silent_since=row.silent_since,
@@ -51,7 +52,6 @@ class Heartbeat:
                     since = row.heard_at
                     event = AlarmRaised(alarm="producer_silent", producer=producer, since=since)
                 case "heard":
-                    since = None
                     event = ProducerHeard(producer=producer)
                 case None:
                     continue

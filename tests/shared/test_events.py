@@ -357,7 +357,7 @@ async def test_the_next_batch_is_fetched_while_one_is_applied(
         if len(events) == 2:
 
             async def asked_again() -> bool:
-                return wire.sent > len(asked_within) + 1
+                return bool(wire.sent > len(asked_within) + 1)
 
             await until(asked_again)
         asked_within.append(wire.sent)
