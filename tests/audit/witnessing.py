@@ -20,7 +20,8 @@ from shared.tlog.notes import Cosigner, decode, encode
 class FakeWitness:
     """Keeps the last checkpoint it cosigned; `mood` says how it answers. It checks no log's key.
 
-    honest; slow (answers after `pause`); lost (cosigns, and gives no answer); refusing (500);
+    honest; away (503 to everything); refusing (503 to what it should cosign); slow (answers after
+    `pause`); lost (cosigns, and gives no answer);
     forging (another's signature); early (a time of long ago); absurd (409 with a huge size);
     endless (an answer without an end); odd (409 with something else)
     """
@@ -48,6 +49,8 @@ class FakeWitness:
 
         @app.get("/{origin}/checkpoint")
         async def last(origin: str) -> Response:
+            if self.mood == "away":
+                return Response(status_code=503)
             known = self.note and hashlib.sha256(self.note.split("\n")[0].encode()).hexdigest()
             return Response(self.note) if known == origin else Response(status_code=404)
 
@@ -56,8 +59,8 @@ class FakeWitness:
     async def _add(self, body: str) -> Response:
         if self.mood == "slow":
             await self.pause.wait()
-        if self.mood == "refusing":
-            return Response("no", status_code=500)
+        if self.mood in {"refusing", "away"}:
+            return Response("no", status_code=503)
         if self.mood == "absurd":
             return self._at(10**15)
         if self.mood == "odd":
