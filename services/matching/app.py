@@ -91,6 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 on_applied=retrieval.mark_stale,
             ),
             Consumer(source="audit", client=audit, apply=following.apply_audit, path="/appended"),
+            Consumer(source="audit_events", client=audit, apply=following.apply_alarms),
         ],
         clocks=[Clock("due", settings.due_every_s, fall_due)],
         tasks=[

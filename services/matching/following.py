@@ -18,7 +18,7 @@ from services.audit import contract as audit
 from services.donors import contract as donors
 from services.matching.domain import Action, State
 from services.matching.operations import allocations
-from services.matching.tables import Allocation, AllocationReceipt, LineView, NeedView
+from services.matching.tables import Allocation, AllocationReceipt, LineView, LogView, NeedView
 from services.needs import contract as needs
 from shared.db import now
 from shared.events import CloudEvent, Event
@@ -28,6 +28,7 @@ _NEED = cast(Table, NeedView.__table__)
 _LINE = cast(Table, LineView.__table__)
 _ALLOCATION = cast(Table, Allocation.__table__)
 _RECEIPT = cast(Table, AllocationReceipt.__table__)
+_LOG = cast(Table, LogView.__table__)
 _uuid: TypeAdapter[UUID] = TypeAdapter(UUID)
 
 Rows = list[dict[str, Any]]
@@ -348,6 +349,17 @@ async def apply_audit(session: AsyncSession, events: Sequence[CloudEvent]) -> No
         await session.execute(statement, rows)
         waiting = [{"allocation_id": known[row["event"]], "event_id": row["event"]} for row in rows]
         await session.execute(insert(_RECEIPT).on_conflict_do_nothing(), waiting)
+
+
+async def apply_alarms(session: AsyncSession, events: Sequence[CloudEvent]) -> None:
+    """Keep `log_view`: since when too few witnesses cosign the log."""
+    for event in events:
+        since = None
+        if event.type == audit.AlarmRaised.type and event.data.get("alarm") == "quorum_missing":
+            since = event.time
+        elif event.type != audit.QuorumMet.type:
+            continue
+        await session.execute(_LOG.update().values(quorum_missing_since=since))
 
 
 # ------------------------------------------------------------------ helpers

@@ -13,6 +13,7 @@ from services.matching.domain import RoundKind, RoundState, Stage, State
 from services.matching.domain.rankings import RankingState
 from services.matching.views import Base as Base
 from services.matching.views import LineView as LineView
+from services.matching.views import LogView as LogView
 from services.matching.views import NeedView as NeedView
 from shared.events import add_event_tables
 from shared.totals import add_totals_table

@@ -112,3 +112,14 @@ class LineView(Base):
         CheckConstraint("available >= 0 AND available <= total", name="available_bounded"),
         Index(None, "changed_seq"),
     )
+
+
+class LogView(Base):
+    """One row: what the log says of itself. `quorum_missing_since` is None while all is well."""
+
+    __tablename__ = "log_view"
+
+    one: Mapped[bool] = mapped_column(primary_key=True, server_default=sql("true"))
+    quorum_missing_since: Mapped[datetime | None]
+
+    __table_args__ = (CheckConstraint("one", name="one_row"),)

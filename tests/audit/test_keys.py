@@ -24,11 +24,14 @@ async def listed(running):
 
 
 async def until_listed(running, condition):
+    found = await listed(running)
     for _ in range(1_000):
-        if condition(found := await listed(running)):
-            return found
+        if condition(found):
+            break
         await asyncio.sleep(0.02)
-    raise AssertionError(found)
+        found = await listed(running)
+    assert condition(found), found
+    return found
 
 
 async def checkpoints(running):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from services.matching.contract.terms import PolicyName, Urgency
 from shared.bodies import Body, ReadBody
@@ -89,6 +89,26 @@ class Unsplittable(Body):
     item_classes: list[str]
 
 
+class WithoutQuorum(Body):
+    """What goes on while too few witnesses cosign the log.
+
+    dispatch  urgencies that are still dispatched; what threatens life always is
+    """
+
+    dispatch: list[Urgency]
+
+    @field_validator("dispatch")
+    @classmethod
+    def _life_first(cls, dispatch: list[Urgency]) -> list[Urgency]:
+        if "life_threatening" not in dispatch:
+            raise ValueError("what threatens life is never held back by the log")
+        return dispatch
+
+
+# What a policy of before, in a frozen round, says by being silent.
+_ALL_GOES_ON = WithoutQuorum(dispatch=["life_threatening", "urgent", "normal"])
+
+
 class Policy(Body):
     """Everything a round and its allocations are decided by.
 
@@ -122,6 +142,7 @@ class Policy(Body):
     forecast_permille: Annotated[int, Field(ge=0, le=10_000)]
     deadlines_s: Deadlines
     close_after_s: Seconds
+    without_quorum: WithoutQuorum = _ALL_GOES_ON
     slip_attempts_max: Annotated[int, Field(ge=1, le=10)]
 
 
@@ -135,9 +156,11 @@ class Power(ReadBody):
 
 
 class PolicyRead(ReadBody):
-    """A policy, and in what order of power it decides, in words."""
+    """A policy, in what order of power it decides, and what the log's witnesses may hold back."""
 
     order_of_power: list[Power]
+    without_quorum_zh: str
+    without_quorum_en: str
     policy: Policy
 
 

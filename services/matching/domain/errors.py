@@ -112,6 +112,18 @@ class ApprovalNotInLog(Conflict):
     code = "approval_not_in_log"
 
 
+class LogWithoutQuorum(Conflict):
+    """The policy wants what is not urgent enough to wait until witnesses cosign the log again."""
+
+    code = "log_without_quorum"
+
+    def __init__(self, urgency: str) -> None:
+        super().__init__(
+            f"Too few witnesses cosign the log; until they do, the policy holds back what is "
+            f"{urgency}. Ask again later."
+        )
+
+
 class NotYourAllocation(Forbidden):
     code = "not_your_allocation"
 

@@ -12,6 +12,7 @@ from services.matching.domain.errors import (
     ApprovalNotInLog,
     DeadlinePassed,
     DivisionNotYours,
+    LogWithoutQuorum,
     NeedSuspended,
     NotFromHere,
     NotYourAllocation,
@@ -52,11 +53,13 @@ class Case:
 
     took_part   officers who entered, verified or recused themselves from the need
     handled_by  who computed or approved the round, approved the allocation or issued its slip
+    held_back   too few witnesses cosign the log, and the policy lets such needs wait for them
     """
 
     state: State
     due_at: datetime | None
     division_code: str
+    urgency: str
     organization_id: UUID
     took_part: frozenset[str]
     handled_by: frozenset[str]
@@ -64,6 +67,7 @@ class Case:
     slip_hash: bytes | None
     slip_attempts: int
     need_suspended: bool
+    held_back: bool
 
 
 def check_deadline(case: Case, now: datetime) -> None:
@@ -102,6 +106,8 @@ def check_dispatch(actor: Actor, case: Case) -> None:
     check_not_suspended(case)
     if case.approval_log_index is None:
         raise ApprovalNotInLog("The approval is not yet in the log under a signed checkpoint.")
+    if case.held_back:
+        raise LogWithoutQuorum(case.urgency)
 
 
 def check_not_suspended(case: Case) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.matching import contract, domain
 from services.matching.domain import Action, Actor, Case, State
 from services.matching.policies import policies
-from services.matching.tables import Allocation, NeedView
+from services.matching.tables import Allocation, LogView, NeedView
 from shared.callers import Caller
 from shared.errors import Forbidden, ServiceError
 from shared.events import Emission, emit_all
@@ -48,6 +48,8 @@ async def act(
     ids = {item.allocation_id for item in items}
     rows = await lock(session, ids)
     needs = await _needs_of(session, rows.values())
+    # Only what is about to leave may have to wait for the log's witnesses.
+    unwitnessed = action is Action.DISPATCH and await _quorum_is_missing(session)
     desk = Desk(at, caller.subject, caller.role)
     outcomes: list[Acted | ServiceError] = []
     for item in items:
@@ -56,7 +58,7 @@ async def act(
             refuse_personal_data({"reason_code": item.reason_code})
             if allocation is None:
                 raise domain.AllocationNotFound("There is no such allocation.")
-            case = case_of(allocation, needs.get(allocation.need_id))
+            case = case_of(allocation, needs.get(allocation.need_id), unwitnessed=unwitnessed)
             outcomes.append(_act_one(desk, actor, action, allocation, case, item, slip_key))
         except ServiceError as refused:
             outcomes.append(refused)
@@ -181,7 +183,12 @@ async def _needs_of(session: AsyncSession, rows: Iterable[Allocation]) -> dict[U
     return {need.need_id: need for need in found}
 
 
-def case_of(allocation: Allocation, need: NeedView | None) -> Case:
+async def _quorum_is_missing(session: AsyncSession) -> bool:
+    return await session.scalar(select(LogView.quorum_missing_since)) is not None
+
+
+def case_of(allocation: Allocation, need: NeedView | None, *, unwitnessed: bool = False) -> Case:
+    let_go = policies()[allocation.policy].without_quorum.dispatch
     took_part = () if need is None else (need.entered_by, *need.verified_by, *need.recused)
     handled_by = {*allocation.allocated_by, *allocation.slip_issued_by}
     if allocation.approved_by is not None:
@@ -190,6 +197,7 @@ def case_of(allocation: Allocation, need: NeedView | None) -> Case:
         state=State(allocation.state),
         due_at=None if allocation.state == State.CONFIRMED else allocation.due_at,
         division_code=allocation.division_code,
+        urgency=allocation.urgency,
         organization_id=allocation.organization_id,
         took_part=frozenset(took_part),
         handled_by=frozenset(handled_by),
@@ -197,6 +205,7 @@ def case_of(allocation: Allocation, need: NeedView | None) -> Case:
         slip_hash=allocation.slip_hash,
         slip_attempts=allocation.slip_attempts,
         need_suspended=need is not None and need.state == "suspended",
+        held_back=unwitnessed and allocation.urgency not in let_go,
     )
 
 

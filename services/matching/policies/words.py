@@ -18,7 +18,30 @@ _CURVES = {
 
 
 def policy_read(policy: Policy) -> PolicyRead:
-    return PolicyRead(order_of_power=order_of_power(policy), policy=policy)
+    zh, en = without_quorum(policy)
+    return PolicyRead(
+        order_of_power=order_of_power(policy),
+        without_quorum_zh=zh,
+        without_quorum_en=en,
+        policy=policy,
+    )
+
+
+def without_quorum(policy: Policy) -> tuple[str, str]:
+    """What is dispatched while too few witnesses cosign the log."""
+    let_go = policy.without_quorum.dispatch
+    held = [Urgency(tier) for tier in policy.tiers if tier not in let_go]
+    if not held:
+        return (
+            "日志见证人不足时，一切照常发出",
+            "While too few witnesses cosign the log, everything is still dispatched",
+        )
+    zh, en = "、".join(f"“{t.name_zh}”" for t in held), ", ".join(t.name_en.lower() for t in held)
+    return (
+        f"日志见证人不足时，{zh}的物资暂缓发出，恢复后照发；危及生命的从不等待",
+        f"While too few witnesses cosign the log, dispatch waits for these: {en}; what threatens"
+        " life never waits",
+    )
 
 
 def order_of_power(policy: Policy) -> list[Power]:

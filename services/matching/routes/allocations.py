@@ -137,12 +137,16 @@ async def approve(
 @router.post(
     "/allocations/{allocation_id}/dispatch",
     response_model=contract.AllocationRead,
-    responses=responses(*_MOVED, domain.ApprovalNotInLog, domain.NeedSuspended),
+    responses=responses(
+        *_MOVED, domain.ApprovalNotInLog, domain.NeedSuspended, domain.LogWithoutQuorum
+    ),
 )
 async def dispatch(
     caller: Dispatcher, request: Request, allocation_id: UUID
 ) -> contract.AllocationRead:
-    """The organization sends it; refused until the approval stands in the log."""
+    """The organization sends it; refused until the approval stands in the log.
+
+    While too few witnesses cosign the log, the policy says how urgent a need must be."""
     return await _act(request, caller, Action.DISPATCH, allocation_id)
 
 
