@@ -16,12 +16,15 @@ from shared.vocabulary import divisions
 SERVED = {"confirmed", "closed"}
 QUIET_S = 0.6
 SETTLE_S_MAX = 30.0
+LEDGERS = ("needs", "donors", "matching")
 
 
 async def count(calls: Calls, began: float) -> Summary:
     """Count and verify; `began` is when the story did (monotonic)."""
     reader = calls.person("city_officer", "national-reader", divisions.ROOT)
+    await _tell_totals(calls)
     await _settled(calls)
+    await _say_totals(calls)
     (published, closed, offers_open, allocations), verified = await both(
         _lists(calls, reader), _verify(calls)
     )
@@ -68,6 +71,33 @@ async def _lists(calls: Calls, reader: str) -> list[list[dict[str, Any]]]:
 def _first(ids: Any) -> UUID | None:
     found = next(iter(ids), None)
     return None if found is None else UUID(found)
+
+
+async def _tell_totals(calls: Calls) -> None:
+    """An unannounced stocktaking: each ledger tells what it holds, in its feed."""
+    supervisor = calls.person("supervisor", "national-supervisor", divisions.ROOT)
+    await all_of(
+        calls.post(service, "/v1/totals", supervisor, unless="totals_just_told")
+        for service in LEDGERS
+    )
+
+
+async def _say_totals(calls: Calls) -> None:
+    """Whether the log adds up to what was told."""
+    newest: dict[str, Any] = {}
+
+    async def compared() -> bool:
+        for row in reversed((await calls.get("audit", "/v1/tellings"))["data"]):
+            newest[row["producer"]] = row["differences"]
+        return set(newest) == set(LEDGERS) and None not in newest.values()
+
+    await calls.wait_until("the totals are compared with the log", compared)
+    rows = await calls.pages("audit", "/v1/totals")
+    differing = sum(newest.values())
+    calls.say(
+        f"totals: needs, donors and matching told what their ledgers hold ({len(rows):,} sums);"
+        f" the log {f'DIFFERS in {differing:,}' if differing else 'adds up to the same'}"
+    )
 
 
 async def _settled(calls: Calls) -> None:

@@ -193,6 +193,7 @@ async def _readers(people: World) -> None:
     await supervisor.get("audit", "/v1/entries", division=COUNTY)
     await supervisor.ask("GET", "audit", "/v1/export?limit=1")
     await _chain(people, supervisor)
+    await _totals(people.system, supervisor)
     await people.coordinator.post(
         "needs",
         "/v1/policy-activations",
@@ -217,6 +218,20 @@ async def _chain(people: World, supervisor: Person) -> None:
         return all(each["step"] == "needs.need_reviewed" for each in found)
 
     await until(nothing_awaited, lambda: f"a chain that lacks nothing: {found}", timeout_s=60)
+
+
+async def _totals(system: System, supervisor: Person) -> None:
+    """Each ledger is what its movements in the log add up to, after all that was done here."""
+    for service in ("needs", "donors", "matching"):
+        await supervisor.post(service, "/v1/totals")
+
+    async def compared() -> bool:
+        rows = (await supervisor.get("audit", "/v1/tellings"))["data"]
+        found = {row["producer"]: row["differences"] for row in rows if row["compared_at"]}
+        assert set(found.values()) <= {0}, rows
+        return len(found) == 3
+
+    await until(compared, "totals are compared with the log", every_s=0.2)
 
 
 async def types_told(system: System) -> set[str]:

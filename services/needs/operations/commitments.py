@@ -117,7 +117,7 @@ def _moved(
         need_remaining=holding.remaining,
         state_before=None if known is None else known.state,
         item_class=need.item_class,
-        unit=need.base_unit,
+        unit=need.base_unit or "",
     )
     return told(need, event, actor)
 
