@@ -2,9 +2,13 @@
 
 SPEC: draft-ietf-httpapi-idempotency-key-header: 400 when missing, 422 with another body, 409 while
 the first is under way. The key belongs to one caller and one route.
+
+Bodies hold personal data that can be tried out, an ID number above all, so there is no plain hash
+of one: it is keyed with the client's own key, and of that only a hash is kept.
 """
 
 import hashlib
+import hmac
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
@@ -19,7 +23,9 @@ from shared.errors import BadRequest, Conflict, ErrorReply, Invalid
 B = TypeVar("B", bound=BaseModel)
 IdempotencyKey = Annotated[
     str | None,
-    Header(max_length=200, pattern=r"^[\x21-\x7e]+$", description="Unique for one creation."),
+    Header(
+        max_length=200, pattern=r"^[\x21-\x7e]+$", description="Random, unique for one creation."
+    ),
 ]
 
 
@@ -69,8 +75,9 @@ async def once(
     client = caller.subject if caller else "public"
     # Quoted: the path is not judged yet, and may hold what PostgreSQL cannot keep.
     route = f"{request.method} {quote(request.url.path)}"
-    body_hash = hashlib.sha256(await request.body()).digest()
-    if not await try_lock(session, f"idempotency {client} {route} {idempotency_key}"):
+    key = hashlib.sha256(idempotency_key.encode()).hexdigest()
+    body_hash = hmac.digest(idempotency_key.encode(), await request.body(), "sha256")
+    if not await try_lock(session, f"idempotency {client} {route} {key}"):
         raise RequestInFlight("A request with this Idempotency-Key is under way; ask again.")
     row = (
         await session.execute(
@@ -78,13 +85,13 @@ async def once(
                 "SELECT body_hash, status, answer FROM idempotency"
                 " WHERE client = :client AND route = :route AND key = :key"
             ),
-            {"client": client, "route": route, "key": idempotency_key},
+            {"client": client, "route": route, "key": key},
         )
     ).one_or_none()
     identity = {
         "client": client,
         "route": route,
-        "key": idempotency_key,
+        "key": key,
         "body_hash": body_hash,
     }
     if row is None:

@@ -7,6 +7,7 @@ Never   gives personal data to another service, puts it into an event, a log or 
 Trusts  the token issuer for who calls; the key store in its state directory for who may ever read
         personal data again. The matching service may move commitments and nothing else.
 
-Besides the files every service has: `privacy` keeps personal data encrypted,
-`searching` makes search terms, `policies/` holds the versioned clocks and lists.
+Besides the files every service has: `privacy` keeps personal data encrypted, `disclosures` makes
+the digests that stand for it in events, `searching` makes search terms, `policies/` holds the
+versioned clocks and lists.
 """

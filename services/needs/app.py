@@ -1,6 +1,7 @@
 """Settings and create_app(): all wiring of the needs service, nothing else."""
 
 from datetime import datetime
+from pathlib import Path
 
 from fastapi import FastAPI
 from pydantic_settings import SettingsConfigDict
@@ -19,12 +20,14 @@ from shared.totals import totals_router
 class Settings(ServiceSettings):
     """`NEEDS_STATE_DIR` holds the key store: lose it and all personal data is unreadable.
 
-    clock_s  how often it is looked for what falls due: ends of notices, reviews, expiry
+    clock_s   how often it is looked for what falls due: ends of notices, reviews, expiry
+    kek_file  the key that wraps the keys of persons, where it is not to lie beside them
     """
 
     model_config = SettingsConfigDict(env_prefix="NEEDS_")
 
     clock_s: float = 0.5
+    kek_file: Path | None = None
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -32,7 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # A policy that is not whole must stop the start, not the first decision.
     policies()
     deprivation_index()
-    privacy = Privacy(settings.state_dir)
+    privacy = Privacy(settings.state_dir, settings.kek_file)
 
     async def publish(session: AsyncSession, now: datetime) -> int:
         return await publish_due(session, privacy, now)

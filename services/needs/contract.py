@@ -1,7 +1,7 @@
 """Bodies and events of the needs service: the only module of it that others import."""
 
 from datetime import date
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints
@@ -61,7 +61,7 @@ class PersonalData(Body):
 
 
 class HouseholdRecord(Body):
-    """What is assessed of a household; not personal by itself, but never public either."""
+    """What is assessed of a household: encrypted at rest like its personal data."""
 
     household_class: HouseholdClass
     main_cause: Code
@@ -82,7 +82,11 @@ class ApplicantCreate(Body):
 
 
 class ApplicantRead(ReadBody):
-    """What an officer of the division sees; a household's name is masked to the surname (李**)."""
+    """What an officer of the division sees; a household's name is masked to the surname (李**).
+
+    `household` and the exact score are None in the answer to a creation, which is kept to be
+    repeated, and after the household's personal data was erased.
+    """
 
     id: UUID
     external_key: str | None
@@ -104,6 +108,28 @@ class PersonalRead(ReadBody):
     phone: str | None
     bank_account: str | None
     address: str | None
+
+
+class DisclosureRead(ReadBody):
+    """What opens one digest: RFC 9901 4.2.1, with its name and value read out of it."""
+
+    disclosure: str = Field(
+        description="base64url of the JSON array [salt, name, value]; base64url of the SHA-256 of"
+        " its ASCII bytes stands in the event's `digests`.",
+        examples=["WyJfMjZiYzRMVC1hYzZxMktJNmNCVzVlcyIsICJmYW1pbHlfbmFtZSIsICJNw7ZiaXVzIl0"],
+    )
+    name: str
+    value: Any
+
+
+class EventDisclosuresRead(ReadBody):
+    """What opens the digests of one event; with the event's entry in the log it proves itself."""
+
+    event_id: UUID
+    producer: Literal["needs"] = "needs"
+    seq: int | None = Field(description="Of the event at its producer; None: not numbered yet.")
+    need_id: UUID | None = Field(description="None: the event registered the applicant.")
+    disclosures: list[DisclosureRead]
 
 
 class ApplicantBatch(Body):
@@ -411,15 +437,40 @@ class DivisionRead(ReadBody):
 # -------------------------------------------------------------------- events
 
 
+Digests = Annotated[
+    list[str],
+    Field(
+        description="Salted digests of values that are not said (RFC 9901 4.2.3), and decoys up to"
+        " a number that is always the same; sorted."
+    ),
+]
+
+
 class ApplicantRegistered(Event):
+    """`digests` of a household: its personal data, village and record; others have none."""
+
     type: ClassVar[str] = "needs.applicant_registered"
     applicant: str = Field(description="Pseudonym for the programme year.")
     applicant_kind: ApplicantKind
+    digests: Digests
 
 
 class PersonalDataRead(Event):
     type: ClassVar[str] = "needs.personal_data_read"
     applicant: str
+    purpose: Code
+
+
+class DisclosuresRead(Event):
+    """What opens digests was read: of the events of an applicant, or of those of a need.
+
+    Never both: the pseudonym is of the year of the reading, the need's of the year it was entered
+    in, and the two together would join the years.
+    """
+
+    type: ClassVar[str] = "needs.disclosures_read"
+    applicant: str | None = None
+    need_id: UUID | None = None
     purpose: Code
 
 
@@ -441,6 +492,7 @@ class NeedDrafted(Event):
     applicant: str
     category: str
     item_class: str
+    digests: Digests
 
 
 class NeedEdited(Event):
@@ -448,6 +500,7 @@ class NeedEdited(Event):
 
     type: ClassVar[str] = "needs.need_edited"
     need_id: UUID
+    digests: Digests
 
 
 class NeedSubmitted(Event):
@@ -517,7 +570,7 @@ class NeedPublished(Event):
     applicant: str = Field(description="Pseudonym for the programme year.")
     applicant_kind: ApplicantKind
     household_class: HouseholdClass | None
-    deprivation_score_permille: int | None
+    deprivation_score_permille: int | None = Field(description="Rounded down to hundreds.")
     category: str
     item_class: str
     title: str

@@ -1,8 +1,9 @@
 """Personal data at rest: a random key per person, kept outside PostgreSQL; without it, nothing.
 
-AES-256-GCM (NIST SP 800-38D) with the person's own key over the values, and with the key-encryption
-key (KEK) over the person's key. Destroying the person's key erases the values everywhere, backups
-of the database included, and leaves every row and every proof in place.
+AES-256-GCM (NIST SP 800-38D) with the person's own key over the values and over what opens the
+digests in events, and with the key-encryption key (KEK) over the person's key. Destroying the
+person's key erases the values everywhere, backups of the database included, and leaves every row
+and every proof in place.
 """
 
 import asyncio
@@ -14,9 +15,10 @@ import secrets
 import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Protocol
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -36,20 +38,37 @@ class KeyStoreDamaged(RuntimeError):
     """The file of keys does not open under this KEK: another installation's, or altered."""
 
 
+class PersonKeys(Protocol):
+    """What a store of persons' keys offers; a key management service would offer the same.
+
+    create   new keys, in the order of the people, durable on return; a key that no row needs does
+             no harm
+    get      a person's key, None when there is none or it was destroyed; raises KeyStoreDamaged
+    destroy  make a person's key unreadable for ever, for every process that shares the store;
+             durable on return; twice is once
+    """
+
+    async def create(self, people: Sequence[UUID]) -> list[bytes]: ...
+
+    def get(self, person: UUID) -> bytes | None: ...
+
+    async def destroy(self, person: UUID) -> None: ...
+
+
 class KeyStore:
-    """Keys of persons in one append-only file of fixed records, wrapped by a KEK beside it.
+    """Keys of persons in one append-only file of fixed records, wrapped by a KEK.
 
     A key is durable when `create` returns, so it is there before the row that needs it commits; a
     key without a row does no harm. One write and one fsync serve a whole batch. Erasing overwrites
     the record in place. Several processes may share the folder: appends and erasures hold a file
     lock, and a key is read from the file each time, so an erasure holds for all of them at once.
 
-    A key management service would offer the same three methods: create, get, destroy.
+    kek_file  where the KEK is, on another medium if possible; by default beside the records
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kek_file: Path | None = None) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._kek = AESGCM(_secret(folder / "kek"))
+        self._kek = AESGCM(_secret(kek_file or folder / "kek"))
         self._path = folder / "persons"
         self._writing = threading.Lock()
         self._looking = threading.Lock()
@@ -62,6 +81,13 @@ class KeyStore:
             whole = os.fstat(self._file).st_size // _RECORD.size * _RECORD.size
             os.ftruncate(self._file, whole)
             self._read_new()
+        self._try_kek()
+
+    def _try_kek(self) -> None:
+        """Raise KeyStoreDamaged at the start, not at the first reading: it may be the wrong KEK."""
+        for person in self._offsets:
+            if self.get(UUID(bytes=person)) is not None:
+                return
 
     async def create(self, people: Sequence[UUID]) -> list[bytes]:
         """New keys, in the order of `people`; durable on return."""
@@ -149,45 +175,85 @@ class KeyStore:
 class Privacy:
     """What the operations use: sealing and opening values, blind indexes and pseudonyms."""
 
-    def __init__(self, state_dir: Path) -> None:
-        folder = state_dir / "keys"
-        self.keys = KeyStore(folder)
-        self._index_key = _secret(folder / "blind-index")
-        self._pseudonym_key = _secret(folder / "pseudonym")
+    def __init__(self, state_dir: Path, kek_file: Path | None = None) -> None:
+        self._folder = state_dir / "keys"
+        self.keys: PersonKeys = KeyStore(self._folder, kek_file)
+        self._index_keys: dict[int, bytes] = {}
+        self._pseudonym_key = _secret(self._folder / "pseudonym")
 
     def blind_index(self, id_number: str, year: int) -> bytes:
         """Equal for equal ID numbers within one programme year, and for nobody without the key.
 
-        A plain digest of an ID number could be reversed by trying them all (AUDIT 5.3).
+        A plain digest of an ID number could be reversed by trying them all (AUDIT 5.3), and so
+        could this by who has the key: it is destroyed when the next year's is made.
         """
-        return _mac(self._index_key, f"{year}\x1f{id_number.upper()}".encode())
+        if year not in self._index_keys:
+            self._index_keys = {year: self._index_key(year)}
+        return _mac(self._index_keys[year], f"{year}\x1f{id_number.upper()}".encode())
+
+    def _index_key(self, year: int) -> bytes:
+        mine = self._folder / f"blind-index-{year}"
+        if not mine.exists():
+            # Until there was a key for each year, one served them all.
+            with suppress(FileNotFoundError):
+                (self._folder / "blind-index").rename(mine)
+        key = _secret(mine)
+        for other in self._folder.glob("blind-index-*"):
+            if int(other.name.removeprefix("blind-index-")) < year:
+                _destroy_secret(other)
+        return key
 
     def pseudonym(self, applicant_id: UUID, year: int) -> str:
         """32 hex digits: the same applicant's for one programme year, another's the next."""
         return _mac(self._pseudonym_key, applicant_id.bytes + year.to_bytes(4)).hex()[:32]
 
 
-def seal(key: bytes, applicant_id: UUID, values: Mapping[str, str]) -> bytes:
+def seal(key: bytes, applicant_id: UUID, values: Mapping[str, Any]) -> bytes:
     """Encrypt the values; the applicant's id and the names of the fields are bound to them."""
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    plain = json.dumps(dict(values), ensure_ascii=False).encode()
-    return nonce + AESGCM(key).encrypt(nonce, plain, _bound(applicant_id, values))
+    return _encrypt(key, dict(values), _bound(applicant_id, values))
 
 
 def open_sealed(
     key: bytes, applicant_id: UUID, fields: Sequence[str], sealed: bytes
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """The values again; raises KeyStoreDamaged when row, fields and key do not belong together."""
-    nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+    values = _decrypt(key, sealed, _bound(applicant_id, fields), applicant_id)
+    return {str(k): v for k, v in values.items()}
+
+
+def _bound(applicant_id: UUID, fields: Mapping[str, Any] | Sequence[str]) -> bytes:
+    return b"needs.personal/1\x1f" + applicant_id.bytes + ",".join(sorted(fields)).encode()
+
+
+def seal_disclosures(
+    key: bytes, applicant_id: UUID, event_id: UUID, disclosures: Sequence[str]
+) -> bytes:
+    """Encrypt what opens the digests of one event; it opens as that event's only."""
+    return _encrypt(key, list(disclosures), _bound_to_event(applicant_id, event_id))
+
+
+def open_disclosures(key: bytes, applicant_id: UUID, event_id: UUID, sealed: bytes) -> list[str]:
+    """The disclosures again; raises KeyStoreDamaged when they are not this event's."""
+    found = _decrypt(key, sealed, _bound_to_event(applicant_id, event_id), applicant_id)
+    return [str(disclosure) for disclosure in found]
+
+
+def _bound_to_event(applicant_id: UUID, event_id: UUID) -> bytes:
+    return b"needs.disclosures/1\x1f" + applicant_id.bytes + event_id.bytes
+
+
+def _encrypt(key: bytes, content: Any, bound: bytes) -> bytes:
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    plain = json.dumps(content, ensure_ascii=False).encode()
+    return nonce + AESGCM(key).encrypt(nonce, plain, bound)
+
+
+def _decrypt(key: bytes, sealed: bytes, bound: bytes, applicant_id: UUID) -> Any:
     try:
-        plain = AESGCM(key).decrypt(nonce, ciphertext, _bound(applicant_id, fields))
+        plain = AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
     except InvalidTag as error:
         raise KeyStoreDamaged(f"personal data of applicant {applicant_id}") from error
-    return {str(k): str(v) for k, v in json.loads(plain).items()}
-
-
-def _bound(applicant_id: UUID, fields: Mapping[str, str] | Sequence[str]) -> bytes:
-    return b"needs.personal/1\x1f" + applicant_id.bytes + ",".join(sorted(fields)).encode()
+    return json.loads(plain)
 
 
 def programme_year(now: datetime) -> int:
@@ -223,3 +289,14 @@ def _secret(path: Path) -> bytes:
     if len(found) != KEY_BYTES:
         raise KeyStoreDamaged(str(path))
     return found
+
+
+def _destroy_secret(path: Path) -> None:
+    """Overwrite, then remove; another process may have done so already."""
+    with suppress(FileNotFoundError):
+        with path.open("r+b") as file:
+            file.write(bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+        sync_directory(path.parent)

@@ -43,7 +43,11 @@ def _one_of(column: str, codes: type[Term] | type[MovementState] | tuple[str, ..
 
 
 class Applicant(Base):
-    """What needs are for. `shown_name` is public: a household's is masked (李**)."""
+    """What needs are for. `shown_name` is public: a household's is masked (李**).
+
+    What is assessed of a household is sealed with its personal data; rows from before that have it
+    in `household`, and their exact score. Otherwise the score is rounded down to hundreds.
+    """
 
     __tablename__ = "applicant"
     __table_args__ = (
@@ -51,7 +55,9 @@ class Applicant(Base):
         UniqueConstraint("id_number_index", name="applicant_person_once"),
         CheckConstraint(_one_of("kind", ApplicantKind), name="kind"),
         CheckConstraint(_one_of("household_class", HouseholdClass), name="household_class"),
-        CheckConstraint("(kind = 'household') = (household IS NOT NULL)", name="household_stated"),
+        CheckConstraint(
+            "(kind = 'household') = (household_class IS NOT NULL)", name="household_classed"
+        ),
         CheckConstraint("division_code ~ '^[0-9]{12}$'", name="division_code"),
         CheckConstraint("deprivation_score_permille BETWEEN 0 AND 1000", name="score"),
         Index("ix_applicant_division_code", "division_code", "id"),
@@ -80,6 +86,28 @@ class PersonalData(Base):
 
     applicant_id: Mapped[UUID] = mapped_column(ForeignKey("applicant.id"), primary_key=True)
     fields: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class EventDisclosures(Base):
+    """What opens the digests of one event, sealed as `personal_data` is; see `privacy`."""
+
+    __tablename__ = "event_disclosures"
+    __table_args__ = (
+        CheckConstraint("octet_length(sealed) > 28", name="sealed_whole"),
+        Index("ix_event_disclosures_applicant", "applicant_id", "event_id"),
+        Index(
+            "ix_event_disclosures_need",
+            "need_id",
+            "event_id",
+            postgresql_where=text("need_id IS NOT NULL"),
+        ),
+    )
+
+    event_id: Mapped[UUID] = mapped_column(primary_key=True)
+    applicant_id: Mapped[UUID] = mapped_column(ForeignKey("applicant.id"))
+    # None: the event is about the applicant.
+    need_id: Mapped[UUID | None] = mapped_column(ForeignKey("need.id"))
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
 
 

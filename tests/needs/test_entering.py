@@ -184,10 +184,12 @@ async def test_a_clerk_of_another_county_changes_nothing(people: People, token: 
 
 async def test_a_household_record_is_scored_by_the_versioned_index(people: People):
     body = a_household(division_code=VILLAGE)
-    body["household"]["deprivations"] = ["food", "labour", "road"]
+    body["household"]["deprivations"] = ["food", "labour", "road", "electricity"]
     made = await people.post("/applicants", people.clerk, body, 201)
-    assert made["deprivation_score_permille"] == 300
     assert made["name"] == "欧阳**"
+    seen = await people.get(f"/applicants/{made['id']}", people.county)
+    assert seen["deprivation_score_permille"] == 350
+    assert seen["household"] == {"other_causes": []} | body["household"]
     rows = await people.sql("SELECT deprivation_index FROM applicant WHERE id = :id", id=made["id"])
     assert rows[0][0] == "deprivation-index-1"
 

@@ -14,9 +14,11 @@ from services.needs.privacy import (
     KeyStoreDamaged,
     Privacy,
     masked,
+    open_disclosures,
     open_sealed,
     programme_year,
     seal,
+    seal_disclosures,
 )
 from tests.needs.builders import (
     ACCOUNT,
@@ -113,8 +115,8 @@ async def test_keys_do_not_open_under_another_kek(tmp_path: Path):
 
 
 def test_secrets_are_for_their_owner_only(tmp_path: Path):
-    Privacy(tmp_path)
-    for name in ("kek", "persons", "blind-index", "pseudonym"):
+    Privacy(tmp_path).blind_index("x", 2026)
+    for name in ("kek", "persons", "blind-index-2026", "pseudonym"):
         assert (tmp_path / "keys" / name).stat().st_mode & 0o777 == 0o600, name
     assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
 
@@ -136,6 +138,45 @@ def test_pseudonyms_and_blind_indexes_change_with_the_programme_year(tmp_path: P
     assert privacy.blind_index("x", 2026) != privacy.blind_index("x", 2027)
     assert programme_year(datetime(2026, 12, 31, 15, 59, tzinfo=UTC)) == 2026
     assert programme_year(datetime(2026, 12, 31, 16, 0, tzinfo=UTC)) == 2027
+
+
+def test_the_key_of_a_blind_index_ends_with_its_programme_year(tmp_path: Path):
+    """Who has it can try out all ID numbers against an old copy of the database."""
+    privacy = Privacy(tmp_path)
+    before = privacy.blind_index("x", 2026)
+    assert Privacy(tmp_path).blind_index("x", 2026) == before
+    key = (tmp_path / "keys" / "blind-index-2026").read_bytes()
+    privacy.blind_index("x", 2027)
+    kept = [path.read_bytes() for path in (tmp_path / "keys").iterdir()]
+    assert key not in kept
+    assert Privacy(tmp_path).blind_index("x", 2026) != before
+
+
+def test_the_key_of_all_years_becomes_the_one_of_the_year_it_is_found_in(tmp_path: Path):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "blind-index").write_bytes(bytes(range(32)))
+    Privacy(tmp_path).blind_index("x", 2026)
+    assert (tmp_path / "keys" / "blind-index-2026").read_bytes() == bytes(range(32))
+    assert not (tmp_path / "keys" / "blind-index").exists()
+
+
+async def test_the_kek_may_lie_elsewhere_and_a_wrong_one_stops_the_start(tmp_path: Path):
+    elsewhere, store = tmp_path / "elsewhere", tmp_path / "store"
+    person = uuid4()
+    key = (await KeyStore(store, elsewhere).create([person]))[0]
+    assert not (store / "kek").exists()
+    assert KeyStore(store, elsewhere).get(person) == key
+    with pytest.raises(KeyStoreDamaged):
+        KeyStore(store, tmp_path / "another")
+
+
+def test_disclosures_belong_to_one_applicant_and_one_event():
+    key, owner, event = os.urandom(32), uuid4(), uuid4()
+    sealed = seal_disclosures(key, owner, event, ["WyJh"])
+    assert open_disclosures(key, owner, event, sealed) == ["WyJh"]
+    for other_owner, other_event in ((uuid4(), event), (owner, uuid4())):
+        with pytest.raises(KeyStoreDamaged):
+            open_disclosures(key, other_owner, other_event, sealed)
 
 
 @pytest.mark.parametrize(

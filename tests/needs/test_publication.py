@@ -8,7 +8,7 @@ import pytest
 
 from services.needs.privacy import programme_year
 from shared.db import now
-from tests.needs.builders import CITY, COUNTY, VILLAGE, once
+from tests.needs.builders import CITY, COUNTY, VILLAGE, a_household, once
 from tests.needs.conftest import MakeToken, People, Row
 
 
@@ -43,6 +43,22 @@ async def test_a_need_is_public_only_after_its_notice(people: People):
     assert fact["policy"] == "national-1"
     assert fact["household_class"] == "subsistence_allowance"
     assert fact["deprivation_score_permille"] == 300
+
+
+async def test_what_is_published_says_the_band_of_the_score_only(people: People):
+    body = a_household()
+    body["household"]["deprivations"] = ["food", "labour", "safe_housing", "road"]
+    applicant = (await people.post("/applicants", people.clerk, body, 201))["id"]
+    need = await people.published(applicant=applicant)
+    _, fact = (await people.events_of(need["id"]))[-1]
+    assert fact["deprivation_score_permille"] == 400
+    assert (await people.detail(need["id"]))["cause"] is None
+    # A row from before has the exact score.
+    await people.sql(
+        "UPDATE applicant SET deprivation_score_permille = 499 WHERE id = :id", id=applicant
+    )
+    later = await people.published(applicant=applicant)
+    assert (await people.events_of(later["id"]))[-1][1]["deprivation_score_permille"] == 400
 
 
 async def test_the_notice_board_masks_the_applicant(people: People):

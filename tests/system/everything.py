@@ -186,11 +186,21 @@ async def _readers(people: World) -> None:
     for applicant in people.applicants[:2]:
         path = f"/v1/applicants/{applicant}/personal"
         await people.village_officer.get("needs", path, purpose="home_visit")
+    for path in (f"/v1/applicants/{people.applicants[0]}", f"/v1/needs/{people.needs[0]}"):
+        shown = await supervisor.get("needs", f"{path}/disclosures", purpose="audit")
+        assert shown["data"], path
     answer = await supervisor.ask(
         "DELETE", "needs", f"/v1/applicants/{people.applicants[1]}/personal"
     )
     assert answer.status_code == 204, answer.text
     await supervisor.get("audit", "/v1/entries", division=COUNTY)
+    for service in ("needs", "donors", "matching"):
+
+        async def asked(service: str = service) -> bool:
+            """Not while the ledger moves."""
+            return (await supervisor.ask("POST", service, "/v1/totals")).is_success
+
+        await until(asked, f"totals of {service}")
     await supervisor.ask("GET", "audit", "/v1/export?limit=1")
     await _chain(people, supervisor)
     await _totals(people.system, supervisor)

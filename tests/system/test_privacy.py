@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import struct
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from itertools import product
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from deploy.witnessing import ORIGIN
+from services.needs.disclosures import disclosure
 from shared.callers import ROLES
 from shared.events import Event
 from tests.system.everything import everything, types_told
@@ -82,6 +84,10 @@ async def test_every_kind_of_event_was_told(system, people):
         "{escaped}",
         "{encoded}",
         "{address}",
+        "{hashed}",
+        "{hashed_64}",
+        "{bytes}",
+        "{disclosed}",
     ],
 )
 def test_a_planted_value_is_found_in_any_form(people, watch, planted):
@@ -94,6 +100,10 @@ def test_a_planted_value_is_found_in_any_form(people, watch, planted):
         account_spaced=" ".join(re.findall(".{1,4}", account)),
         escaped=json.dumps({"x": by_kind["name"]}),
         encoded=str(httpx.QueryParams({"q": by_kind["name"]})),
+        hashed=sha256(by_kind["id_number"].encode()).hexdigest().upper(),
+        hashed_64=b64encode(sha256(phone.encode()).digest()).decode(),
+        bytes=by_kind["address"].encode().hex(),
+        disclosed=disclosure("c2FsdA", "name", by_kind["name"]),
     )
     assert watch.seen(text)
 
@@ -127,8 +137,23 @@ async def test_no_route_shows_a_personal_value_to_any_role(system, people, watch
     """Not even in their own division: full values are shown for a stated purpose only."""
     token = system.token(role, f"reader-{role}", division=COUNTY)
     async for route, answer in _walk(system, token):
-        if not route.path.endswith("/personal"):
+        if not route.path.endswith(_FOR_A_PURPOSE):
             assert not watch.seen(_text(answer)), (role, route, answer.url)
+
+
+# Routes that show full values, each reading recorded.
+_FOR_A_PURPOSE = ("/personal", "/disclosures")
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "supervisor"])
+async def test_disclosures_are_refused_to_whoever_is_no_supervisor(system, people, watch, role):
+    person = Person(system, role, f"curious-{role}", COUNTY)
+    for path in (f"/v1/applicants/{people.applicants[0]}", f"/v1/needs/{people.needs[0]}"):
+        answer = await person.ask(
+            "GET", "needs", f"{path}/disclosures", params={"purpose": "curiosity"}
+        )
+        assert answer.status_code == 403, (role, answer.text)
+        assert not watch.seen(answer.text)
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "supervisor"])
@@ -201,6 +226,14 @@ async def test_nothing_personal_is_stored_in_the_clear(system, people, watch):
     assert rows_read > 1000
 
 
+async def test_others_know_the_band_of_a_score_and_no_health(system, people, public_watch):
+    known = await system.fetch("matching", "SELECT DISTINCT poverty_permille FROM need_view")
+    assert {row[0] for row in known} == {None, 100}  # it is 150
+    for table in ("need_view", "allocation"):
+        for row in await system.fetch("matching", f"SELECT t::text AS line FROM {table} t"):
+            assert not public_watch.seen(row["line"]), table
+
+
 @pytest.mark.parametrize("way", ["key", "value", "text", "broken", "query", "path", "header"])
 async def test_no_refusal_repeats_what_was_sent(system, people, watch, way):
     """Malformed requests that hold personal values, by somebody who may call the route."""
@@ -243,7 +276,7 @@ async def _walk(system: System, token: str | None) -> AsyncIterator[tuple[Route,
             path = route.path
             for name, value in zip(names, values, strict=True):
                 path = re.sub(rf"\{{{name}[^}}]*\}}", value, path)
-            params = {"purpose": "curiosity"} if path.endswith("/personal") else {}
+            params = {"purpose": "curiosity"} if path.endswith(_FOR_A_PURPOSE) else {}
             if not names:
                 params["limit"] = "200"
             answer = await system.http.get(

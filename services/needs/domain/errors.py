@@ -109,6 +109,13 @@ class ErasedBySupervisor(Forbidden):
         super().__init__("Personal data is erased by a supervisor.")
 
 
+class DisclosedToSupervisor(Forbidden):
+    code = "disclosed_to_supervisor"
+
+    def __init__(self) -> None:
+        super().__init__("What opens the digests in events is shown to a supervisor.")
+
+
 class DecidedByYou(Conflict):
     code = "decided_by_you"
 

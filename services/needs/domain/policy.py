@@ -101,3 +101,12 @@ class DeprivationIndex:
     def score_permille(self, deprivations: Iterable[str]) -> int:
         """Sum of the weights; raises KeyError for what is not an indicator of this version."""
         return sum(self.weights_permille[code] for code in set(deprivations))
+
+
+# Exact scores tell households of one township apart: what leaves the service is a band.
+BAND_PERMILLE = 100
+
+
+def band_permille(score_permille: int) -> int:
+    """The score rounded down to the begin of its band."""
+    return score_permille // BAND_PERMILLE * BAND_PERMILLE

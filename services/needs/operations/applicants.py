@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from stdnum.exceptions import ValidationError
@@ -14,13 +14,15 @@ from stdnum.iso7064 import mod_11_2
 
 from services.needs import contract, tables
 from services.needs.domain import errors
+from services.needs.domain.policy import band_permille
+from services.needs.operations import disclosures
 from services.needs.operations.rows import Actor, check_may_see
 from services.needs.policies import deprivation_index
 from services.needs.privacy import MASK, Privacy, masked, open_sealed, programme_year, seal
 from shared.callers import Caller
 from shared.db import lock, uuid7
 from shared.errors import ServiceError
-from shared.events import Emission, emit, emit_all
+from shared.events import Emission, emit
 from shared.screening import refuse_personal_data, refuse_personal_key
 from shared.vocabulary import codes, divisions
 
@@ -59,8 +61,9 @@ async def register(
             known[body.external_key] = row["id"]
         results.append(contract.CreatedItem(outcome="created", id=row["id"]))
     written = await _insert(session, rows)
-    await _seal_personal(session, privacy, {i: b for i, b in accepted.items() if i in written})
-    await _tell_registered(session, privacy, caller, accepted, written, now)
+    made = {i: body for i, body in accepted.items() if i in written}
+    keys = await _seal_personal(session, privacy, made)
+    await _tell_registered(session, privacy, caller, made, keys, now)
     duplicates = accepted.keys() - written
     return [_unless_a_duplicate(result, duplicates) for result in results]
 
@@ -97,18 +100,20 @@ def _row(
         "created_at": now,
     }
     if body.household is not None and body.personal is not None:
-        index = deprivation_index()
         row |= {
             "shown_name": masked(body.personal.name),
-            "household": body.household.model_dump(mode="json"),
             "household_class": body.household.household_class,
-            "deprivation_score_permille": index.score_permille(body.household.deprivations),
-            "deprivation_index": index.version,
+            "deprivation_score_permille": band_permille(_score_permille(body.household)),
+            "deprivation_index": deprivation_index().version,
         }
         if body.personal.id_number is not None:
             number = _id_number(body.personal.id_number)
             row["id_number_index"] = privacy.blind_index(number, programme_year(now))
     return row
+
+
+def _score_permille(household: contract.HouseholdRecord) -> int:
+    return deprivation_index().score_permille(household.deprivations)
 
 
 def _check(caller: Caller, body: contract.ApplicantCreate) -> None:
@@ -171,16 +176,17 @@ async def _insert(session: AsyncSession, rows: list[dict[str, Any]]) -> set[UUID
 
 
 async def _seal_personal(
-    session: AsyncSession, privacy: Privacy, accepted: dict[UUID, contract.ApplicantCreate]
-) -> None:
-    people = {i: body.personal for i, body in accepted.items() if body.personal is not None}
+    session: AsyncSession, privacy: Privacy, made: dict[UUID, contract.ApplicantCreate]
+) -> dict[UUID, bytes]:
+    """Keep what was entered of households under keys of their own; return the keys."""
+    people = [i for i, body in made.items() if body.personal is not None]
     if not people:
-        return
+        return {}
     # Durable before this transaction commits: a key without a row does no harm.
-    keys = await privacy.keys.create(list(people))
+    keys = dict(zip(people, await privacy.keys.create(people), strict=True))
     rows = []
-    for key, (applicant_id, personal) in zip(keys, people.items(), strict=True):
-        values = personal.model_dump(exclude_none=True)
+    for applicant_id, key in keys.items():
+        values = _sealed_values(made[applicant_id])
         rows.append(
             {
                 "applicant_id": applicant_id,
@@ -189,28 +195,50 @@ async def _seal_personal(
             }
         )
     await session.execute(insert(tables.PersonalData), rows)
+    return keys
+
+
+def _sealed_values(body: contract.ApplicantCreate) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if body.personal is not None:
+        values |= body.personal.model_dump(exclude_none=True)
+    if body.household is not None:
+        values[_RECORD] = body.household.model_dump(mode="json")
+        values[_SCORE] = _score_permille(body.household)
+    return values
+
+
+# Names of what is sealed beside the personal data.
+_RECORD, _SCORE = "household", "deprivation_score_permille"
 
 
 async def _tell_registered(
     session: AsyncSession,
     privacy: Privacy,
     caller: Caller,
-    accepted: dict[UUID, contract.ApplicantCreate],
-    written: set[UUID],
+    made: dict[UUID, contract.ApplicantCreate],
+    keys: dict[UUID, bytes],
     now: datetime,
 ) -> None:
     year, actor = programme_year(now), Actor.of(caller)
-    emissions = []
-    for applicant_id, body in accepted.items():
-        if applicant_id in written:
-            pseudonym = privacy.pseudonym(applicant_id, year)
-            event = contract.ApplicantRegistered(applicant=pseudonym, applicant_kind=body.kind)
-            emissions.append(
-                Emission(
-                    event, f"applicant/{pseudonym}", actor.subject, actor.role, body.division_code
-                )
+    told = []
+    for applicant_id, body in made.items():
+        pseudonym = privacy.pseudonym(applicant_id, year)
+        digests: list[str] = []
+        hidden = None
+        if body.household is not None:
+            values = disclosures.of_household(body, _score_permille(body.household))
+            digests, hidden = disclosures.hide(
+                values, disclosures.OF_HOUSEHOLD, keys[applicant_id], applicant_id
             )
-    await emit_all(session, emissions)
+        event = contract.ApplicantRegistered(
+            applicant=pseudonym, applicant_kind=body.kind, digests=digests
+        )
+        emission = Emission(
+            event, f"applicant/{pseudonym}", actor.subject, actor.role, body.division_code
+        )
+        told.append((emission, hidden))
+    await disclosures.emit_hiding(session, told)
 
 
 def _unless_a_duplicate(
@@ -225,12 +253,56 @@ def _unless_a_duplicate(
 # ------------------------------------------------------------- personal data
 
 
-async def read(session: AsyncSession, caller: Caller, applicant_id: UUID) -> tables.Applicant:
+async def read(
+    session: AsyncSession, privacy: Privacy, caller: Caller, applicant_id: UUID
+) -> contract.ApplicantRead:
+    """An applicant with its household record, for an officer of its division or who entered it."""
+    applicant = await _visible(session, caller, applicant_id)
+    row = await session.get(tables.PersonalData, applicant_id)
+    if row is None:
+        return _shown(applicant, None, None)
+    values = _open(privacy, row)
+    # Rows from before the record was sealed have it beside.
+    record = values.get(_RECORD) or applicant.household
+    return _shown(applicant, record, values.get(_SCORE, applicant.deprivation_score_permille))
+
+
+async def read_made(
+    session: AsyncSession, caller: Caller, applicant_id: UUID
+) -> contract.ApplicantRead:
+    """What a creation answers: that is kept in the clear to be repeated, so no record is in it."""
+    return _shown(await _visible(session, caller, applicant_id), None, None)
+
+
+async def _visible(session: AsyncSession, caller: Caller, applicant_id: UUID) -> tables.Applicant:
     applicant = await session.get(tables.Applicant, applicant_id)
     if applicant is None:
         raise errors.ApplicantNotFound
     check_may_see(caller, applicant.division_code, applicant.entered_by)
     return applicant
+
+
+def _open(privacy: Privacy, row: tables.PersonalData) -> dict[str, Any]:
+    key = privacy.keys.get(row.applicant_id)
+    if key is None:
+        raise errors.PersonalKeyMissing
+    return open_sealed(key, row.applicant_id, row.fields, row.sealed)
+
+
+def _shown(
+    applicant: tables.Applicant, record: dict[str, Any] | None, score_permille: int | None
+) -> contract.ApplicantRead:
+    return contract.ApplicantRead(
+        id=applicant.id,
+        external_key=applicant.external_key,
+        kind=applicant.kind,
+        division_code=applicant.division_code,
+        name=applicant.shown_name,
+        household=record,
+        deprivation_score_permille=score_permille,
+        entered_by=applicant.entered_by,
+        created_at=applicant.created_at,
+    )
 
 
 async def read_personal(
@@ -251,10 +323,7 @@ async def read_personal(
     row = await session.get(tables.PersonalData, applicant_id)
     if row is None:
         raise errors.PersonalDataErased
-    key = privacy.keys.get(applicant_id)
-    if key is None:
-        raise errors.PersonalKeyMissing
-    values = open_sealed(key, applicant_id, row.fields, row.sealed)
+    values = _open(privacy, row)
     pseudonym = privacy.pseudonym(applicant_id, programme_year(now))
     await _tell(
         session,
@@ -274,21 +343,29 @@ async def erase_personal(
     """Destroy the person's key, and with it every copy of the values; asked again, do nothing."""
     if codes.Role.SUPERVISOR not in caller.roles:
         raise errors.ErasedBySupervisor
-    applicant = await session.get(tables.Applicant, applicant_id, with_for_update=True)
+    applicant = await session.get(tables.Applicant, applicant_id)
     if applicant is None:
         raise errors.ApplicantNotFound
     if not caller.covers(applicant.division_code):
         raise errors.OutsideDivision
+    # Needs before their applicant, as whoever changes a need comes to them.
+    own = select(tables.Need.id).where(tables.Need.applicant_id == applicant_id)
+    await session.execute(own.order_by(tables.Need.id).with_for_update())
+    await session.refresh(applicant, with_for_update=True)
     # Before the commit: if that fails, the values are gone all the same and asking again ends it.
     await privacy.keys.destroy(applicant_id)
     if applicant.erased_at is not None or applicant.kind != codes.ApplicantKind.HOUSEHOLD:
         return
+    for sealed in (tables.PersonalData, tables.EventDisclosures):
+        await session.execute(delete(sealed).where(sealed.applicant_id == applicant_id))
     await session.execute(
-        delete(tables.PersonalData).where(tables.PersonalData.applicant_id == applicant_id)
+        update(tables.Need).where(tables.Need.applicant_id == applicant_id).values(cause=None)
     )
     applicant.erased_at = now
     applicant.shown_name = MASK
-    applicant.id_number_index = None
+    applicant.id_number_index = applicant.household = None
+    if (score := applicant.deprivation_score_permille) is not None:
+        applicant.deprivation_score_permille = band_permille(score)
     pseudonym = privacy.pseudonym(applicant_id, programme_year(now))
     await _tell(
         session,

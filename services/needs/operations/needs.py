@@ -13,6 +13,7 @@ from services.needs import contract, tables
 from services.needs.domain import errors
 from services.needs.domain.states import EDITABLE
 from services.needs.domain.verification import first_level, is_published_first
+from services.needs.operations.disclosures import OF_NEED, Hidden, emit_hiding, hide, of_need
 from services.needs.operations.policies import PoliciesInForce, read_policies
 from services.needs.operations.publication import publish
 from services.needs.operations.rows import (
@@ -56,7 +57,7 @@ async def enter(
     policies = await read_policies(session, now)
     results: list[contract.CreatedItem | ServiceError] = []
     made: list[tables.Need] = []
-    emissions: list[Emission] = []
+    emissions: list[tuple[Emission, Hidden | None]] = []
     for body in bodies:
         if body.external_key is not None and body.external_key in known:
             results.append(_already_there(*known[body.external_key]))
@@ -67,17 +68,16 @@ async def enter(
         except ServiceError as refusal:
             results.append(refusal)
             continue
-        pseudonym = privacy.pseudonym(need.applicant_id, programme_year(now))
-        emissions.append(_drafted(need, pseudonym, Actor.of(caller)))
+        emissions.append(_drafted(need, privacy, Actor.of(caller), now))
         if body.submit and need.quantity is not None:
-            emissions.append(_submit(need, policies, Actor.of(caller), now))
+            emissions.append((_submit(need, policies, Actor.of(caller), now), None))
         made.append(need)
         if need.external_key is not None:
             known[need.external_key] = (need.id, need.state)
         results.append(contract.CreatedItem(outcome="created", id=need.id, state=need.state))
     session.add_all(made)
     await session.flush()
-    await emit_all(session, emissions)
+    await emit_hiding(session, emissions)
     return await _publish_first(session, privacy, made, results, Actor.of(caller), now)
 
 
@@ -188,14 +188,23 @@ def _search(item_class: str, *texts: str | None) -> str:
     return vector([*texts, named.name_zh, named.name_en])
 
 
-def _drafted(need: tables.Need, pseudonym: str, actor: Actor) -> Emission:
+def _drafted(
+    need: tables.Need, privacy: Privacy, actor: Actor, now: datetime
+) -> tuple[Emission, Hidden | None]:
+    digests, hidden = _hide(need, privacy)
     event = contract.NeedDrafted(
         need_id=need.id,
-        applicant=pseudonym,
+        applicant=privacy.pseudonym(need.applicant_id, programme_year(now)),
         category=need.category,
         item_class=need.item_class,
+        digests=digests,
     )
-    return told(need, event, actor)
+    return told(need, event, actor), hidden
+
+
+def _hide(need: tables.Need, privacy: Privacy) -> tuple[list[str], Hidden | None]:
+    key = privacy.keys.get(need.applicant_id)
+    return hide(of_need(need), OF_NEED, key, need.applicant_id, need.id)
 
 
 def _submit(need: tables.Need, policies: PoliciesInForce, actor: Actor, now: datetime) -> Emission:
@@ -273,7 +282,9 @@ async def edit(
     need.version += 1
     if caller.subject not in need.edited_by:
         need.edited_by = [*need.edited_by, caller.subject]
-    await emit_all(session, [told(need, contract.NeedEdited(need_id=need.id), Actor.of(caller))])
+    digests, hidden = _hide(need, privacy)
+    event = contract.NeedEdited(need_id=need.id, digests=digests)
+    await emit_hiding(session, [(told(need, event, Actor.of(caller)), hidden)])
     return need
 
 

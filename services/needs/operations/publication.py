@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from services.needs import contract, tables
+from services.needs.domain.policy import band_permille
 from services.needs.domain.verification import state_after_suspension
 from services.needs.operations.policies import read_policies
 from services.needs.operations.rows import CLOCK, Actor, read_applicants, set_state, told
@@ -78,15 +79,17 @@ def _published(
     recused: list[str],
 ) -> contract.NeedPublished:
     copied = (
-        "applicant_kind household_class deprivation_score_permille category item_class title item"
-        " specification quantity unit base_quantity base_unit headcount urgency needed_by"
-        " published_at expires_at publish_first review_due_at entered_by policy"
+        "category item_class title item specification quantity unit base_quantity base_unit"
+        " headcount urgency needed_by published_at expires_at publish_first review_due_at"
+        " entered_by policy"
     ).split()
-    facts = {name: getattr(need, name, None) for name in copied}
+    facts = {name: getattr(need, name) for name in copied}
+    score = applicant.deprivation_score_permille
     facts |= {
         "applicant_kind": applicant.kind,
         "household_class": applicant.household_class,
-        "deprivation_score_permille": applicant.deprivation_score_permille,
+        # Rows from before have the exact score.
+        "deprivation_score_permille": None if score is None else band_permille(score),
     }
     return contract.NeedPublished(
         need_id=need.id,

@@ -3,6 +3,7 @@
 from services.needs.routes import (
     applicants,
     commitments,
+    disclosures,
     needs,
     objections,
     policies,
@@ -16,6 +17,7 @@ ROUTERS = (
     public.router,
     work.router,
     applicants.router,
+    disclosures.router,
     needs.router,
     objections.router,
     commitments.router,

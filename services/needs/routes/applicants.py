@@ -1,14 +1,13 @@
 """Applicants and, for those entitled, a household's personal data."""
 
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
-from services.needs import contract, tables
+from services.needs import contract
 from services.needs.domain import errors
 from services.needs.operations import applicants
-from services.needs.routes.callers import Enterer, Insider, Keeper, Reader
+from services.needs.routes.callers import Enterer, Insider, Keeper, Purpose, Reader
 from services.needs.routes.items import KNOWN_KEY, item_of, single
 from shared.db import Reading, Transaction, now
 from shared.errors import responses
@@ -18,10 +17,6 @@ from shared.screening import PersonalDataInText
 router = APIRouter(prefix="/v1", tags=["applicants"])
 
 _ONCE = (IdempotencyKeyMissing, IdempotencyKeyReused, RequestInFlight)
-Purpose = Annotated[
-    str,
-    Query(pattern=r"^[a-z][a-z0-9_]*$", max_length=64, description="Why; recorded for ever."),
-]
 
 
 @router.post(
@@ -50,8 +45,7 @@ async def register_applicant(
     """Register what needs are for; a key that is known answers what is there."""
     made, status = single(await applicants.register(session, keeper, caller, [body], now()))
     response.status_code = status
-    applicant = await applicants.read(session, caller, made)
-    return await once.remember(status, _render(applicant))
+    return await once.remember(status, await applicants.read_made(session, caller, made))
 
 
 @router.post(
@@ -74,14 +68,18 @@ async def register_applicants(
 @router.get(
     "/applicants/{applicant_id}",
     response_model=contract.ApplicantRead,
-    responses=responses(errors.ApplicantNotFound, errors.OutsideDivision, errors.EnteredByAnother),
+    responses=responses(
+        errors.ApplicantNotFound,
+        errors.OutsideDivision,
+        errors.EnteredByAnother,
+        errors.PersonalKeyMissing,
+    ),
 )
 async def read_applicant(
-    caller: Insider, session: Reading, applicant_id: UUID
+    caller: Insider, keeper: Keeper, session: Reading, applicant_id: UUID
 ) -> contract.ApplicantRead:
     """An applicant of the caller's division, or entered by a caller who only enters; masked."""
-    applicant = await applicants.read(session, caller, applicant_id)
-    return _render(applicant)
+    return await applicants.read(session, keeper, caller, applicant_id)
 
 
 @router.get(
@@ -120,17 +118,3 @@ async def erase_personal(
 ) -> None:
     """Destroy the key of a household's personal data, by a supervisor; it cannot be undone."""
     await applicants.erase_personal(session, keeper, caller, applicant_id, now())
-
-
-def _render(applicant: tables.Applicant) -> contract.ApplicantRead:
-    return contract.ApplicantRead(
-        id=applicant.id,
-        external_key=applicant.external_key,
-        kind=applicant.kind,
-        division_code=applicant.division_code,
-        name=applicant.shown_name,
-        household=applicant.household,
-        deprivation_score_permille=applicant.deprivation_score_permille,
-        entered_by=applicant.entered_by,
-        created_at=applicant.created_at,
-    )

@@ -24,6 +24,10 @@ def _privacy(request: Request) -> Privacy:
 
 Keeper = Annotated[Privacy, Depends(_privacy)]
 
+Purpose = Annotated[
+    str,
+    Query(pattern=r"^[a-z][a-z0-9_]*$", max_length=64, description="Why; recorded for ever."),
+]
 IfMatch = Annotated[str | None, Header(max_length=40, description="The ETag of what was read.")]
 
 Division = Annotated[
