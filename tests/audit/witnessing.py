@@ -95,24 +95,29 @@ class FakeWitness:
 
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                self.app(),
-                port=self.port,
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=1,
-            )
+        async with served(self.app(), self.port):
+            try:
+                yield
+            finally:
+                self.pause.set()
+
+
+@contextlib.asynccontextmanager
+async def served(app: FastAPI, port: int) -> AsyncIterator[None]:
+    """Over real HTTP, until the block ends."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=1
         )
-        serving = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.01)
-        try:
-            yield
-        finally:
-            self.pause.set()
-            server.should_exit = True
-            await serving
+    )
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
 
 
 def _line(name: str, content: bytes) -> str:
