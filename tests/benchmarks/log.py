@@ -13,10 +13,10 @@ import asyncio
 import json
 import sys
 
-from tests.benchmarks import log_appends
+from tests.benchmarks import log_appends, log_ingestion
 from tests.benchmarks.log_rows import durable_server
 
-PARTS = {"appends": log_appends.measure}
+PARTS = {"appends": log_appends.measure, "ingestion": log_ingestion.measure}
 
 
 def main() -> int:

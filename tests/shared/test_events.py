@@ -15,6 +15,7 @@ from shared.client import Client, RemoteProblem, RemoteUnavailable
 from shared.db import uuid7
 from shared.errors import Unavailable
 from shared.events import CloudEvent, Consumer, Sequencer, cursor, emit
+from shared.events import feed as feed_module
 from tests.shared.sample import ThingMade
 
 
@@ -169,6 +170,27 @@ async def test_a_waiting_reader_is_woken_by_the_commit(client, maker, token):
     await client.post("/v1/things", json={"name": "a", "pieces": 1}, headers=headers)
     async with asyncio.timeout(5):
         assert len((await waiting).json()) == 1
+
+
+async def test_an_answer_is_bounded_in_bytes_and_a_follower_goes_on_from_there(
+    client, maker, token, feed, sessions, effect_table, monkeypatch
+):
+    await make_things(client, maker, 5)
+    reader = token("service", subject="matching")
+    whole = await client.get("/events?after=0&wait=5", headers=reader)
+    one = len(whole.content) // len(whole.json())
+    monkeypatch.setattr(feed_module, "BATCH_BYTES_MAX", 2 * one + one // 2)
+    consumer = Consumer("sample", feed, store)
+    async with running(consumer.run(sessions)):
+
+        async def applied() -> bool:
+            return len(await effects(sessions)) >= 5
+
+        await until(applied)
+    assert len((await client.get("/events?after=0", headers=reader)).json()) == 2
+    monkeypatch.setattr(feed_module, "BATCH_BYTES_MAX", 1)  # never none at all
+    assert len((await client.get("/events?after=0", headers=reader)).json()) == 1
+    assert await effects(sessions) == [1, 2, 3, 4, 5]
 
 
 async def test_the_feed_is_for_followers_only(client, maker):
