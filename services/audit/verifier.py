@@ -201,41 +201,6 @@ def prove_inclusion(
         raise Bad("the proof leads to another root: it is not the entry that was signed")
 
 
-def prove_consistency(
-    first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]
-) -> None:
-    """RFC 9162 2.1.4.2: the tree of `first` is a prefix of the tree of `second`. Raises Bad."""
-    if not 0 < first <= second:
-        if first == second == 0 and not proof and first_root == second_root == fold([]):
-            return
-        raise Bad("sizes that prove nothing")
-    if any(len(each) != 32 for each in (first_root, second_root, *proof)):
-        raise Bad("the proof does not consist of hashes")
-    if first == second:
-        if proof or first_root != second_root:
-            raise Bad("equal sizes with different roots, or with a proof")
-        return
-    if not proof:
-        raise Bad("the proof is empty")
-    path = [first_root, *proof] if first & (first - 1) == 0 else list(proof)
-    low, high = first - 1, second - 1
-    while low & 1:
-        low, high = low >> 1, high >> 1
-    one = two = path[0]
-    for other in path[1:]:
-        if high == 0:
-            raise Bad("the proof is too long")
-        if low & 1 or low == high:
-            one, two = node_hash(other, one), node_hash(other, two)
-            while not low & 1 and low:
-                low, high = low >> 1, high >> 1
-        else:
-            two = node_hash(two, other)
-        low, high = low >> 1, high >> 1
-    if high != 0 or one != first_root or two != second_root:
-        raise Bad("the proof leads to other roots")
-
-
 # ================================================================ signatures: C2SP signed-note
 
 LOG, COSIGNATURE, ML_DSA_44 = 0x01, 0x04, 0x06
@@ -627,7 +592,8 @@ class Log:
                     attempts, pause_s = attempts - 1, 3.0
                 elif status < 500:
                     break
-            time.sleep(max(0.0, min(pause_s, until - time.monotonic())))
+            if attempts < ATTEMPTS_MAX:
+                time.sleep(max(0.0, min(pause_s, until - time.monotonic())))
         raise CannotCheck(f"{path}: {reason or 'out of time'}")
 
     def _ask(self, path: str, bytes_max: int) -> tuple[int, bytes]:
@@ -944,9 +910,14 @@ def _sum_up(source: Source, part: Part, hashes: list[bytes], sizes: tuple[int, .
 
 MOVED = {"needs": "needs.commitment_moved", "donors": "donors.reservation_moved"}
 ALLOCATED = "matching.allocation_"
+ALLOCATION_STATES = (
+    "proposed", "reserved", "accepted", "approved", "dispatched", "delivered", "confirmed",
+    "closed", "declined", "expired", "cancelled", "returned",
+)  # fmt: skip
 FACTS = {
     "audit.alarm_raised", "audit.quorum_met", "audit.producer_heard",
     "needs.totals_told", "donors.totals_told", "matching.totals_told", *MOVED.values(),
+    *(ALLOCATED + state for state in ALLOCATION_STATES),
 }  # fmt: skip
 TAIL = re.compile(r'(?:"traceparent":"[0-9A-Za-z-]{0,100}",)?"type":"')
 
@@ -1003,7 +974,7 @@ def _check_rows(source: Source, slowly: "_Slowly", bodies: list[bytes], rows: li
             part.number(at, producer, seq, last)
         last[producer] = seq
         keys.append(key)
-        if kind in FACTS or kind.startswith(ALLOCATED):
+        if kind in FACTS:
             told = data if isinstance(data, dict) else {}
             part.facts.append(Fact(at, producer, seq, kind, division[1:] or None, told))
         if source.wanted and (key in source.wanted or str(at) in source.wanted):
@@ -1221,17 +1192,13 @@ class Totals:
             division = data.get("division_code")
         if self.producer == "matching":
             after = fact.type.removeprefix(ALLOCATED)
-        group = (county(division), data.get("item_class"), data.get("unit"))
-        if not all(isinstance(each, str) for each in (*group[1:], after)):
+        group = (county(division), data.get("item_class"), data.get("unit") or "")
+        before, quantity = data.get("state_before"), data.get("quantity")
+        texts = (*group[1:], after, "" if before is None else before)
+        if not all(isinstance(each, str) for each in texts) or type(quantity) is not int:
             self.not_counted += 1  # a movement of the form before totals were told
             return
-        try:
-            quantity = int(data["quantity"])
-        except (KeyError, ValueError, TypeError):
-            self.not_counted += 1
-            return
-        before = data.get("state_before")
-        moved = None if before is None else (*group, str(before)), (*group, after)
+        moved = None if before is None else (*group, before), (*group, after)
         self._add(*moved, quantity)
         self.recent.append((fact.seq, *moved, quantity))
         while self.recent[0][0] < fact.seq - RECENT_MAX:
@@ -1316,7 +1283,7 @@ def _row_name(key: tuple[Any, ...]) -> str:
 
 
 def county(division: Any) -> str | None:
-    return division[:6] + "000000" if isinstance(division, str) else None
+    return division[:6].ljust(12, "0") if division and isinstance(division, str) else None
 
 
 class Unique:
@@ -1576,7 +1543,7 @@ class Verification:
 
         A healthy log needs a moment to publish what it has just signed.
         """
-        until = time.monotonic() + self.options.catch_up_s
+        until, before = time.monotonic() + self.options.catch_up_s, len(self.findings)
         while True:
             newest = self.published
             if self.options.signed or newest is None or newest.size < at_least:
@@ -1584,7 +1551,7 @@ class Verification:
                 if signed is not None and (newest is None or signed.size > newest.size):
                     newest = signed
             late = newest is not None and newest.size < at_least
-            if not late or self.findings or time.monotonic() > until:
+            if not late or len(self.findings) > before or time.monotonic() > until:
                 return newest
             time.sleep(0.3)
             self.published = self._checkpoint("/checkpoint") or self.published
@@ -1800,6 +1767,8 @@ class Verification:
             self.bad(size, "the stored head is behind the signed entries", self.tree.size - 1)
         if lowest is not None and lowest < 0:
             self.bad(lowest, "an entry stands before the first")
+        elif lowest is not None and lowest > 0:
+            self.bad(0, "entries are missing at the beginning", lowest - 1)
         stored = 0 if highest is None else highest + 1
         if stored > size:
             row = self.log.columns(max(size, 0), 1)

@@ -2,12 +2,14 @@
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
+from services.audit import verifier
 from services.audit.contract import AlarmRaised
 from services.audit.reckoning import Reckoner
 from services.audit.reckoning.movements import LEDGER_STATE, Malformed, movement_of, telling_of
@@ -80,6 +82,14 @@ async def raised(world):
     return [AlarmRaised.model_validate_json(row[0]) for row in rows]
 
 
+async def verified(world):
+    """The stand-alone verifier's status, and what it says of totals."""
+    key = Path(world.settings["audit"].state_dir) / "log.vkey"
+    words = ["--log", world.urls["audit"], "--key", str(key), "--catch-up-s", "20"]
+    status, findings, _ = await asyncio.to_thread(verifier.check, verifier._arguments(words))
+    return status, [finding.problem for finding in findings]
+
+
 async def carried(world, round_id):
     """Until both ledgers hold what they are to hold."""
 
@@ -135,6 +145,7 @@ async def test_ledgers_and_log_add_up_to_the_same_through_a_story_and_not_once_o
     assert (row["division_zh"], row["item_class_en"]) == ("茶陵县", "Surgical masks")
     assert (row["state_zh"], row["state_en"]) == ("已谢绝", "declined")
     assert await raised(world) == []
+    assert (await verified(world))[0] == 0
 
     # Behind the services' backs, as superusers of their databases.
     await world.rows(
@@ -173,6 +184,14 @@ async def test_ledgers_and_log_add_up_to_the_same_through_a_story_and_not_once_o
         ("allocations", "delivered", "0", "100"),
         ("allocations", "returned", "140", "40"),
     ]  # fmt: skip
+    # Whoever trusts nothing of this service finds the same, from the log alone.
+    status, problems = await verified(world)
+    assert status == 1
+    assert [each.partition(": ")[2].split(" (")[0] for each in problems] == [
+        f"allocations {COUNTY} mask_surgical pieces delivered told 99 in 1, moved 100 in 1",
+        "lines - mask_surgical pieces delivered told 90 in 0, moved 100 in 0",
+        f"allocations {COUNTY} mask_surgical pieces delivered told 0 in 0, moved 100 in 1",
+    ]
 
 
 async def test_an_event_that_never_reached_the_feed_is_missed(world):

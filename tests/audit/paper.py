@@ -1,0 +1,200 @@
+"""A log on paper: a few entries in memory, told over HTTP as the service would, or otherwise."""
+
+import base64
+import contextlib
+import hashlib
+import json
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from services.audit import domain, verifier
+from shared.events import CloudEvent
+from shared.tlog.checkpoints import Checkpoint, Receipt
+from shared.tlog.merkle import Frontier, extend, fold, inclusion_ranges, leaf_hash, perfect_parts
+from shared.tlog.notes import Cosigner, Signer
+from tests.audit.conftest import ORIGIN, an_event
+
+Answer = tuple[int, bytes]
+Rewrite = Callable[[str, Answer], Answer]
+
+
+def root_of(leaves: Sequence[bytes]) -> bytes:
+    return extend(Frontier(), leaves)[0].root
+
+
+class PaperLog:
+    """What a log of these events serves; `rewrite` may change any answer."""
+
+    def __init__(self, events: Sequence[CloudEvent], cosigners: Sequence[Cosigner] = ()) -> None:
+        self.entries = [domain.entry_of(each.source, each) for each in events]  # type: ignore[arg-type]
+        self.signer = Signer(ORIGIN, Ed25519PrivateKey.generate())
+        self.cosigners = list(cosigners)
+        self.size = len(self.entries)  # signed
+        self.rewrite: Rewrite = lambda _, answer: answer
+        self.absent: tuple[str, ...] = ()  # routes an older log does not have
+        self.asked: list[str] = []
+
+    @property
+    def leaves(self) -> list[bytes]:
+        return [leaf_hash(entry.body) for entry in self.entries]
+
+    def note(self, size: int | None = None, cosigners: Sequence[Cosigner] | None = None) -> str:
+        size = self.size if size is None else size
+        text = str(Checkpoint(ORIGIN, size, root_of(self.leaves[:size])))
+        lines = [each.cosign(text, 1_790_000_000) for each in cosigners or self.cosigners]
+        return self.signer.sign(text) + "".join(lines)
+
+    def hashes(self, index: int, size: int | None = None) -> list[bytes]:
+        """The inclusion proof of an entry."""
+
+        def root(lo: int, hi: int) -> bytes:
+            parts = perfect_parts((lo, hi))
+            spans = [(each.index << each.level, (each.index + 1) << each.level) for each in parts]
+            return fold([root_of(self.leaves[first:last]) for first, last in spans])
+
+        return [root(*each) for each in inclusion_ranges(index, size or self.size)]
+
+    def receipt(self, index: int) -> str:
+        return str(Receipt(index, self.hashes(index), self.note()))
+
+    def keep(self, folder: Path, sizes: Sequence[int]) -> Path:
+        """The copy outside the database, with the checkpoints of these sizes; its path."""
+        (folder / "checkpoints").write_text("".join(f"{self.note(size, [])}\n" for size in sizes))
+        (folder / "leaves").write_bytes(b"".join(self.leaves[: sizes[-1]]))
+        (folder / "checkpoint").write_text(self.note(sizes[-1], []))
+        return folder / "checkpoint"
+
+    # ------------------------------------------------------------ HTTP
+
+    def answer(self, target: str) -> Answer:
+        self.asked.append(target)
+        if target.startswith(self.absent or ("?",)):
+            return 404, b'{"code":"not_found"}'
+        parts = urlsplit(target)
+        asked = {name: int(values[0]) for name, values in parse_qs(parts.query).items()}
+        return self.rewrite(target, (200, self._content(parts.path, asked)))
+
+    def _content(self, path: str, asked: dict[str, int]) -> bytes:
+        first, last = asked.get("first", 0), asked.get("first", 0) + asked.get("limit", 0)
+        match path.split("/")[1:]:
+            case ["checkpoint"] | ["v1", "checkpoints", "signed"]:
+                return self.note().encode()
+            case [_, "checkpoint"]:  # of a witness
+                return self.note().encode()
+            case ["tile", "entries", *index]:
+                first, width = self._span("/".join(index))
+                return self._bundle(first, first + width)
+            case ["tile", level, *index]:
+                first, width = self._span("/".join(index))
+                rows = self.leaves[: self.size]
+                for _ in range(int(level)):
+                    full = range(0, len(rows) // 256 * 256, 256)
+                    rows = [root_of(rows[at : at + 256]) for at in full]
+                return b"".join(rows[first : first + width])
+            case ["v1", "stored"]:
+                blocks = (
+                    self._bundle(first, last),
+                    b"".join(self.leaves[first:last]),
+                    "".join(map(self._row, self.entries[first:last])).encode(),
+                )
+                return b"".join(struct.pack(">I", len(each)) + each for each in blocks)
+            case ["v1", "columns"]:
+                rows_from = enumerate(self.entries[first:last], start=first)
+                return json.dumps({"data": [self._columns(*each) for each in rows_from]}).encode()
+            case ["v1", "head"]:
+                frontier = extend(Frontier(), self.leaves)[0]
+                return json.dumps(
+                    {
+                        "size": frontier.size,
+                        "frontier": [base64.b64encode(peak).decode() for peak in frontier.peaks],
+                        "index_min": 0 if self.entries else None,
+                        "index_max": len(self.entries) - 1 if self.entries else None,
+                    }
+                ).encode()
+        raise AssertionError(path)
+
+    def _span(self, path: str) -> tuple[int, int]:
+        index, _, width = path.partition(".p/")
+        return 256 * int(index), int(width or 256)
+
+    def _bundle(self, first: int, last: int) -> bytes:
+        bodies = [entry.body for entry in self.entries[first:last]]
+        return b"".join(struct.pack(">H", len(body)) + body for body in bodies)
+
+    def _row(self, entry: domain.Entry) -> str:
+        division = "" if entry.division is None else f"={entry.division}"
+        moment = entry.time.isoformat(sep=" ").replace("+00:00", "+00")
+        mentions = "{" + ",".join(map(str, entry.mentions)) + "}"
+        values = (
+            entry.key, entry.producer, entry.seq, entry.type, entry.subject, division,
+            entry.actor, entry.actor_role, moment, mentions,
+        )  # fmt: skip
+        return "\x1f".join(map(str, values)) + "\x1e"
+
+    def _columns(self, index: int, entry: domain.Entry) -> dict[str, Any]:
+        return {
+            "index": index,
+            "event_id": str(entry.key),
+            "producer": entry.producer,
+            "seq": entry.seq,
+            "type": entry.type,
+            "subject": entry.subject,
+            "division": entry.division,
+            "actor": entry.actor,
+            "actor_role": entry.actor_role,
+            "time": entry.time.isoformat(),
+            "mentions": list(map(str, entry.mentions)),
+        }
+
+    def verify(self, url: str, *more: str, key: bool = True) -> tuple[int, dict[str, Any]]:
+        """The verifier's status and summary; it must never raise."""
+        keys = ["--key", str(self.signer.key)] if key else []
+        words = ["--log", url, *keys, "--catch-up-s", "0", "--timeout-s", "20", *more]
+        status, _, summary = verifier.check(verifier._arguments(words))
+        return status, summary
+
+
+@contextlib.contextmanager
+def served(answer: Callable[[str], Answer]) -> Iterator[str]:
+    """Over HTTP on this machine; yields the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            status, content = answer(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def events_of_two(count: int) -> list[CloudEvent]:
+    """Needs and donors by turns."""
+    return [an_event("donors" if at % 2 else "needs", at // 2 + 1) for at in range(count)]
+
+
+def witness_path(origin: str = ORIGIN) -> str:
+    return f"/{hashlib.sha256(origin.encode()).hexdigest()}/checkpoint"

@@ -1,0 +1,361 @@
+"""The verifier on logs served from memory: quorums, witnesses' views, old logs, hostile servers."""
+
+import base64
+import json
+import random
+import socket
+import threading
+import time
+import urllib.parse
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+
+from services.audit import verifier
+from shared.tlog.notes import Cosigner, Signer
+from tests.audit.conftest import ORIGIN, an_event
+from tests.audit.paper import PaperLog, events_of_two, served, witness_path
+
+SIZE = 300
+
+
+@pytest.fixture
+def paper():
+    return PaperLog(events_of_two(SIZE))
+
+
+def test_a_healthy_log_is_good_in_bulk_and_tile_by_tile(paper):
+    with served(paper.answer) as url:
+        assert paper.verify(url)[0] == 0
+        # Taken apart only where it must be: no columns were asked for row by row.
+        assert not any(path.startswith("/v1/columns") for path in paper.asked)
+        paper.absent = ("/v1/stored", "/v1/checkpoints")  # a log of before
+        status, summary = paper.verify(url)
+        assert (status, summary["size"]) == (0, SIZE), summary
+
+
+def test_several_processes_read_it_too(paper):
+    with served(paper.answer) as url:
+        assert paper.verify(url, "--processes", "2")[0] == 0
+
+
+# ---------------------------------------------------------------- keys, quorum
+
+
+def _policy(paper, cosigners, quorum="group q 2 w0 w1 w2\nquorum q\n"):
+    witnesses = "".join(f"witness w{at} {each.key}\n" for at, each in enumerate(cosigners))
+    return f"log {paper.signer.key}\n{witnesses}{quorum}"
+
+
+@pytest.fixture
+def cosigners():
+    return [
+        Cosigner("w0.test", Ed25519PrivateKey.generate()),
+        Cosigner("w1.test", Ed25519PrivateKey.generate()),
+        Cosigner("w2.test", MLDSA44PrivateKey.generate()),
+    ]
+
+
+def test_a_quorum_is_asked_for_and_who_signed_when_is_told(paper, cosigners, tmp_path):
+    (tmp_path / "policy").write_text(_policy(paper, cosigners))
+    with served(paper.answer) as url:
+        for there, status in ((cosigners[:1], 1), (cosigners[1:], 0)):
+            paper.cosigners = there
+            found, summary = paper.verify(url, "--policy", str(tmp_path / "policy"), key=False)
+            assert found == status, summary
+            told = [(each["name"], each["at"]) for each in summary["witnesses"]]
+            assert told == [(each.name, "2026-09-21T14:13:20Z") for each in there]
+            assert summary["quorum"] is (status == 0)
+
+
+def test_a_cosignature_that_does_not_hold_is_bad_and_one_not_known_is_ignored(
+    paper, cosigners, tmp_path
+):
+    (tmp_path / "policy").write_text(_policy(paper, cosigners))
+    stranger = Cosigner("stranger.test", Ed25519PrivateKey.generate())
+    paper.cosigners = [*cosigners, stranger]
+    with served(paper.answer) as url:
+        arguments = ("--policy", str(tmp_path / "policy"))
+        assert paper.verify(url, *arguments, key=False)[0] == 0
+        # The times are signed too.
+        old = paper.note()
+        line = next(each for each in old.split("\n") if each.startswith("— w1.test "))
+        moved = bytearray(verifier.decode(line.split(" ")[2]))
+        moved[11] ^= 1
+        new = old.replace(line.split(" ")[2], base64.b64encode(moved).decode())
+        paper.rewrite = lambda path, answer: (
+            (200, new.encode()) if path.endswith("checkpoint") else answer
+        )
+        status, summary = paper.verify(url, *arguments, key=False)
+        assert (status, "w1.test does not hold" in summary["problem"]) == (1, True)
+
+
+def test_an_old_and_a_new_key_of_the_log_both_count_for_the_sizes_they_sign(paper, tmp_path):
+    new = Signer(ORIGIN, Ed25519PrivateKey.generate())
+    with served(paper.answer) as url:
+        for line, status in (
+            (f"{paper.signer.key}\n{new.key} {SIZE + 1}", 0),
+            (f"{paper.signer.key} 0 {SIZE}", 0),
+            (f"{paper.signer.key} 0 {SIZE - 1}", 1),
+            (f"{new.key}", 1),
+        ):
+            (tmp_path / "keys").write_text(line)
+            assert paper.verify(url, "--key", str(tmp_path / "keys"), key=False)[0] == status, line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "log x", "witness a", "group g 2 w0", "group g 0 w0", "group g 1 nobody", "quorum nobody",
+        "witness none {key}", "witness w0 {other}", "group g any w0 w0", "quorum none", "\x01", "?",
+    ],
+)  # fmt: skip
+def test_a_policy_that_is_none_is_refused_with_its_line(paper, cosigners, line):
+    text = _policy(paper, cosigners[:1], "quorum w0\n") + line.format(
+        key=cosigners[1].key, other=cosigners[1].key
+    )
+    with pytest.raises(verifier.Bad, match="line 4"):
+        verifier.Policy.parse(text)
+
+
+# ---------------------------------------------------------------- witnesses' views
+
+
+@pytest.mark.parametrize("there", [SIZE, 200, 256])
+def test_a_witness_that_saw_the_same_log_changes_nothing(paper, there):
+    paper.rewrite = lambda path, answer: (
+        (200, paper.note(there).encode()) if path == witness_path() else answer
+    )
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url, "--witness", url)
+        assert status == 0, summary
+
+
+def test_a_log_that_hides_its_tail_from_us_is_found_by_its_witness(paper):
+    paper.size = 200
+    paper.rewrite = lambda path, answer: (
+        (200, paper.note(SIZE).encode()) if path == witness_path() else answer
+    )
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url, "--witness", url)
+    assert (status, summary["first_bad_index"], summary["last_possible_index"]) == (1, 200, 299)
+    assert "has seen more than the log serves" in summary["problem"]
+
+
+def test_a_log_that_shows_a_witness_other_entries_is_found(paper):
+    other = PaperLog([*events_of_two(100), *(an_event("needs", seq) for seq in range(51, 151))])
+    other.signer = paper.signer  # re-signed with the right key
+    other.entries[:100] = paper.entries[:100]
+    paper.rewrite = lambda path, answer: (
+        (200, other.note().encode()) if path == witness_path() else answer
+    )
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url, "--witness", url)
+    assert status == 1
+    assert summary["first_bad_index"] <= 100 <= summary["last_possible_index"] == 199
+    assert "has seen other entries" in summary["problem"]
+
+
+def test_a_witness_that_does_not_answer_leaves_it_unchecked(paper, monkeypatch):
+    monkeypatch.setattr(verifier, "STALL_S", 0.2)
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url, "--witness", "http://127.0.0.1:9")
+        assert (status, summary["ok"], summary["size"]) == (2, False, SIZE)
+        # What is bad is said all the same.
+        paper.entries[7] = paper.entries[8]
+        assert paper.verify(url, "--witness", "http://127.0.0.1:9")[0] == 1
+
+
+# ---------------------------------------------------------------- the copy and its history
+
+
+def test_every_checkpoint_kept_outside_must_be_of_this_log(paper, tmp_path):
+    copy = paper.keep(tmp_path, [3, 10, 255, 256, 257, SIZE])
+    with served(paper.answer) as url:
+        assert paper.verify(url, "--checkpoint-copy", str(copy))[0] == 0
+        # Another history of the same key, whose copy was put in the place of the true one.
+        other = PaperLog([*events_of_two(260), *(an_event("needs", 131 + at) for at in range(40))])
+        other.signer = paper.signer
+        other.entries[:260] = paper.entries[:260]
+        (tmp_path / "checkpoint").write_text(other.note())
+        (tmp_path / "leaves").write_bytes(b"".join(other.leaves))
+    history = (tmp_path / "checkpoints").read_text().replace(paper.note(SIZE), "")
+    (tmp_path / "checkpoints").write_text(f"{history}{paper.note(280)}\n")
+    with served(other.answer) as url:
+        status, summary = other.verify(url, "--checkpoint-copy", str(copy))
+    assert status == 1
+    assert (summary["first_bad_index"], summary["last_possible_index"]) == (257, 279)
+
+
+def test_checkpoints_beside_the_copy_that_nobody_signed_prove_nothing(paper, tmp_path):
+    copy = paper.keep(tmp_path, [10, SIZE])
+    text = (tmp_path / "checkpoints").read_text()
+    root = text.split("\n")[2]
+    (tmp_path / "checkpoints").write_text(text.replace(root, "A" * 43 + "=") + "\n\nx\n" * 3)
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url, "--checkpoint-copy", str(copy))
+    assert (status, len(summary["warnings"])) == (0, 1)
+
+
+# ---------------------------------------------------------------- hostile servers
+
+
+def _mutate(chance, content):
+    content = bytearray(content)
+    kind = chance.randrange(6)
+    at = chance.randrange(len(content) + 1)
+    if kind == 0 and content:
+        content[at % len(content)] ^= 1 << chance.randrange(8)
+    elif kind == 1:
+        del content[at : at + chance.randrange(1, 40)]
+    elif kind == 2:
+        content[at:at] = chance.randbytes(chance.randrange(1, 40))
+    elif kind == 3:
+        content[at:] = b""
+    elif kind == 4:
+        word = chance.choice(
+            [b"null", b"[]", b"-1", b'"', b"{", b"1e999", b"\x1f", b"\n\n", b"9" * 30]
+        )
+        content[at : at + len(word)] = word
+    else:
+        content = bytearray(chance.choice([b"", b"null", b"[[[[" * 5_000, b"{}", b"\xff" * 9]))
+    return bytes(content)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_whatever_one_answer_is_changed_to_is_found_and_never_crashes(paper, old, monkeypatch):
+    monkeypatch.setattr(verifier, "ATTEMPTS_MAX", 1)
+    paper.absent = ("/v1/stored",) if old else ()
+    paper.entries = paper.entries[:20]
+    paper.size = 20
+    seed = 20
+    with served(paper.answer) as url:
+        assert paper.verify(url)[0] == 0
+        targets = sorted(set(paper.asked))
+        for turn in range(100):
+            chance = random.Random(f"{seed} {turn}")
+            target = targets[turn % len(targets)]
+            changed: list[bytes] = []
+
+            def rewrite(path, answer, chance=chance, target=target, changed=changed):
+                if path != target or chance is None:
+                    return answer
+                changed.append(_mutate(chance, answer[1]))
+                return 200, changed[-1]
+
+            paper.rewrite = rewrite
+            status, summary = paper.verify(url)
+            true = paper._content(*_asked(target))
+            benign = all(each == true for each in changed) or _same(target, changed, true)
+            assert status in ({0, 1, 2} if benign else {1, 2}), (target, changed, summary)
+
+
+def _asked(target):
+    parts = urllib.parse.urlsplit(target)
+    asked = urllib.parse.parse_qs(parts.query)
+    return parts.path, {name: int(values[0]) for name, values in asked.items()}
+
+
+def _same(target, changed, true):
+    """Says the same in other bytes: JSON with another space, a checkpoint that was not needed."""
+    if target.startswith(("/v1/head", "/v1/columns")):
+        try:
+            return all(json.loads(each) == json.loads(true) for each in changed)
+        except (ValueError, RecursionError):
+            return False
+    # In bulk the columns are a hint where to look: what they say wrongly is asked for again.
+    return target.startswith("/v1/stored")
+
+
+def _raw(behave):
+    """A server that does with a connection what `behave(connection)` does."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.settimeout(0.05)
+    ended = threading.Event()
+
+    def serve_one(connection):
+        with connection:
+            try:
+                connection.settimeout(5)
+                connection.recv(10_000)
+                behave(connection, ended)
+            except OSError:
+                pass
+
+    def run():
+        threads = []
+        while not ended.is_set():
+            try:
+                connection, _ = listening.accept()
+            except TimeoutError:
+                continue
+            threads.append(threading.Thread(target=serve_one, args=(connection,)))
+            threads[-1].start()
+        for each in threads:
+            each.join()
+        listening.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def stop():
+        ended.set()
+        thread.join()
+
+    return f"http://127.0.0.1:{listening.getsockname()[1]}", stop
+
+
+def _trickle(head):
+    def behave(connection, ended):
+        connection.sendall(head)
+        while not ended.wait(0.02):
+            connection.sendall(b"1")
+
+    return behave
+
+
+def _flood(connection, ended):
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while not ended.is_set():
+        connection.sendall(b"x" * 100_000)
+
+
+def _continue(connection, ended):
+    while not ended.is_set():
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
+def _too_often(connection, ended):
+    while not ended.is_set():
+        connection.sendall(b"HTTP/1.1 429 Wait\r\nContent-Length: 2\r\n\r\n{}")
+        if not connection.recv(10_000):
+            return
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        _trickle(b""),
+        _trickle(b"HTTP/1.1 200 OK\r\nA: "),
+        _trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
+        _trickle(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        _flood,
+        _continue,
+        _too_often,
+        lambda connection, ended: connection.sendall(b"SSH-2.0-x\r\n"),
+        lambda connection, ended: None,
+    ],
+    ids="word header body chunks flood continue 429 ssh nothing".split(),
+)
+def test_a_server_that_never_comes_to_an_end_is_left(paper, behave, monkeypatch):
+    monkeypatch.setattr(verifier, "REQUEST_S", 0.2)
+    monkeypatch.setattr(verifier, "STALL_S", 0.4)
+    url, stop = _raw(behave)
+    try:
+        began = time.monotonic()
+        status, summary = paper.verify(url)
+        assert status == 2, summary
+        assert time.monotonic() - began < 15  # not a figure: it ends, though the server does not
+    finally:
+        stop()
