@@ -19,7 +19,8 @@ OF_OTHERS = (
     "donors.reservation_moved",
     "donors.offer_exhausted",
     "donors.offer_replenished",
-    "needs.need_read",
+    "needs.records_read",
+    "needs.disclosures_read",
 )
 _PATH = (
     "matching.allocation_proposed",

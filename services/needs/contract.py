@@ -474,6 +474,25 @@ class DisclosuresRead(Event):
     purpose: Code
 
 
+class RecordsRead(Event):
+    """Somebody was shown what is not public: an applicant, a need in any state with whose it is,
+    or objections with their reasons.
+
+    view    which of them; `needs` and `objections` are pages of lists
+    count   rows shown
+    The rest says which one, or by what a list was chosen.
+    """
+
+    type: ClassVar[str] = "needs.records_read"
+    view: Literal["applicant", "need", "needs", "objections"]
+    count: int
+    applicant: str | None = Field(None, description="Pseudonym for the programme year.")
+    need_id: UUID | None = None
+    level: str | None = None
+    state: str | None = None
+    mine: bool | None = None
+
+
 class PersonalDataErased(Event):
     type: ClassVar[str] = "needs.personal_data_erased"
     applicant: str

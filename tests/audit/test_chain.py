@@ -6,11 +6,12 @@ import base64
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event as sql_event
 from sqlalchemy import text
+from sqlalchemy.event import listen
 
-from services.audit import chain, sentences
+from services.audit import chain, hashes, sentences
 from services.audit.contract import Producer
+from services.audit.queries import chain as chains
 from services.donors import contract as donors
 from services.matching import contract as matching
 from services.needs import contract as needs
@@ -169,15 +170,19 @@ async def test_the_reading_of_a_chain_is_logged_and_is_no_part_of_it(running, su
     assert len(told["steps"]) == len(steps)
 
 
-async def test_a_chain_costs_the_same_statements_whatever_its_length(running, supervisor):
+async def test_a_chain_costs_the_same_statements_whatever_its_length(running):
     life = Life()
-    await lived(running, life)
-    statements = []
-    engine = running.app.state.engine.sync_engine
-    sql_event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
-    await ask(running, supervisor, life.allocation)
-    asked = [each for each in statements if "entry" in each or "node" in each or "check" in each]
-    assert len(asked) == 4  # own, around, checkpoint, hashes of one level
+    steps = await lived(running, life)
+    async with running.app.state.sessions() as session:
+        connection = await session.connection()
+        statements: list[str] = []
+        listen(
+            connection.sync_connection, "before_cursor_execute", lambda *a: statements.append(a[2])
+        )
+        rows = await chains.entries_of(session, life.allocation)
+        assert len(rows) == len(steps)
+        await hashes.inclusion_paths(session, chains.indexes_of(rows), len(rows))
+    assert len(statements) == 3  # its own entries, those around it, and the hashes of one level
 
 
 async def test_what_no_chain_can_be_made_of_is_said(running, supervisor, token, monkeypatch):

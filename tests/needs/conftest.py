@@ -174,11 +174,11 @@ class People:
         await self.sql("UPDATE need SET notice_ends_at = now() WHERE id = :id", id=need_id)
 
     async def events_of(self, need_id: str) -> list[tuple[str, dict[str, Any]]]:
-        """(type, data) of all events about the need, numbered or not yet, in their order."""
+        """(type, data) of what happened to the need, numbered or not yet, in order; no reads."""
         rows = await self.sql(
             "SELECT type, data FROM (SELECT 0 AS turn, seq AS at, type, data, subject FROM event"
             " UNION ALL SELECT 1, position, type, data, subject FROM outbox) AS told"
-            " WHERE subject = :subject ORDER BY turn, at",
+            " WHERE subject = :subject AND type <> 'needs.records_read' ORDER BY turn, at",
             subject=f"need/{need_id}",
         )
         return [(row.type.removeprefix("needs."), row.data) for row in rows]

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Response
 
 from services.needs import contract
 from services.needs.domain import errors
-from services.needs.operations import applicants
+from services.needs.operations import applicants, readings
 from services.needs.routes.callers import Enterer, Insider, Keeper, Purpose, Reader
 from services.needs.routes.items import KNOWN_KEY, item_of, single
-from shared.db import Reading, Transaction, now
+from shared.db import Transaction, now
 from shared.errors import responses
 from shared.idempotency import IdempotencyKeyMissing, IdempotencyKeyReused, Once, RequestInFlight
 from shared.screening import PersonalDataInText
@@ -45,7 +45,10 @@ async def register_applicant(
     """Register what needs are for; a key that is known answers what is there."""
     made, status = single(await applicants.register(session, keeper, caller, [body], now()))
     response.status_code = status
-    return await once.remember(status, await applicants.read_made(session, caller, made))
+    applicant = await applicants.read_made(session, caller, made)
+    if status == 200:
+        await readings.tell_applicant(session, keeper, caller, made, applicant.division_code, now())
+    return await once.remember(status, applicant)
 
 
 @router.post(
@@ -76,10 +79,15 @@ async def register_applicants(
     ),
 )
 async def read_applicant(
-    caller: Insider, keeper: Keeper, session: Reading, applicant_id: UUID
+    caller: Insider, keeper: Keeper, session: Transaction, applicant_id: UUID
 ) -> contract.ApplicantRead:
-    """An applicant of the caller's division, or entered by a caller who only enters; masked."""
-    return await applicants.read(session, keeper, caller, applicant_id)
+    """An applicant of the caller's division, or entered by a caller who only enters; masked.
+
+    Each reading is an event.
+    """
+    shown = await applicants.read(session, keeper, caller, applicant_id)
+    await readings.tell_applicant(session, keeper, caller, shown.id, shown.division_code, now())
+    return shown
 
 
 @router.get(

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from services.needs import contract, queries
 from services.needs.domain import errors
-from services.needs.operations import decisions, needs
+from services.needs.operations import decisions, needs, readings
 from services.needs.routes.callers import Enterer, IfMatch, Keeper, Verifier, etag, version_of
 from services.needs.routes.items import KNOWN_KEY, item_of, single
 from shared.callers import Caller
@@ -55,7 +55,10 @@ async def enter_need(
     """Enter a need for an applicant; a key that is known answers what is there."""
     need_id, status = single(await needs.enter(session, keeper, caller, [body], now()))
     response.status_code = status
-    return await once.remember(status, await _detail(session, caller, response, need_id))
+    need = await _detail(session, caller, response, need_id)
+    if status == 200:
+        await readings.tell_need(session, caller, need)
+    return await once.remember(status, need)
 
 
 @router.post("/need-batches", response_model=contract.BatchResult, responses=responses(*_ONCE))

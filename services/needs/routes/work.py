@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from services.needs import contract, queries
 from services.needs.domain.errors import EnteredByAnother, NeedNotFound, OutsideDivision
+from services.needs.operations import readings
 from services.needs.routes.callers import Insider, ObjectionDecider, etag
-from shared.db import Reading
+from shared.db import Transaction
 from shared.errors import responses
 from shared.paging import Cursor, InvalidCursor, Limit, Page, decode_cursor, encode_cursor, page
 from shared.vocabulary.codes import Level, NeedState
@@ -21,14 +22,17 @@ async def list_work(
     request: Request,
     response: Response,
     caller: Insider,
-    session: Reading,
+    session: Transaction,
     level: Annotated[Level | None, Query(description="Awaiting this level.")] = None,
     state: Annotated[NeedState | None, Query()] = None,
     mine: Annotated[bool, Query(description="Only what the caller may decide now.")] = False,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[contract.NeedDetail]:
-    """Needs in any state, oldest first: of the caller's division, or entered by the caller."""
+    """Needs in any state, oldest first: of the caller's division, or entered by the caller.
+
+    Each page that shows any is an event.
+    """
     rows = await queries.list_work(
         session,
         caller,
@@ -37,6 +41,9 @@ async def list_work(
         mine=mine,
         after=decode_cursor(cursor, UUID)[0] if cursor else None,
         rows_max=limit + 1,
+    )
+    await readings.tell_list(
+        session, caller, "needs", len(rows[:limit]), level=level, state=state, mine=mine
     )
     return page(
         request,
@@ -54,10 +61,11 @@ async def list_work(
     responses=responses(NeedNotFound, OutsideDivision, EnteredByAnother),
 )
 async def read_work(
-    caller: Insider, session: Reading, response: Response, need_id: UUID
+    caller: Insider, session: Transaction, response: Response, need_id: UUID
 ) -> contract.NeedDetail:
-    """A need in any state, with the ETag that editing it asks for."""
+    """A need in any state, with the ETag that editing it asks for; each reading is an event."""
     need = await queries.read_detail(session, caller, need_id)
+    await readings.tell_need(session, caller, need)
     response.headers["ETag"] = etag(need.version)
     return need
 
@@ -69,12 +77,15 @@ async def list_objections(
     request: Request,
     response: Response,
     caller: ObjectionDecider,
-    session: Reading,
+    session: Transaction,
     state: Annotated[Literal["open", "upheld", "dismissed"], Query()] = "open",
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[contract.ObjectionDetail]:
-    """Objections to needs of the caller's division, oldest first."""
+    """Objections to needs of the caller's division, oldest first.
+
+    Each page that shows any is an event.
+    """
     rows = await queries.list_objections(
         session,
         caller,
@@ -82,6 +93,7 @@ async def list_objections(
         after=decode_cursor(cursor, UUID)[0] if cursor else None,
         rows_max=limit + 1,
     )
+    await readings.tell_list(session, caller, "objections", len(rows[:limit]), state=state)
     return page(
         request,
         response,
