@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "fairness": [],
     "round": ["100000", "10000"],
     "http": [],
+    "log": [],
     "requests": [],
 }
 

@@ -27,12 +27,13 @@ from shared.db import make_engine, uuid7
 from shared.events import CloudEvent
 from shared.migrate import upgrade
 
+ORIGIN = "bench.example/log"
 COLUMNS = (
     *("index", "body", "key", "producer", "seq", "type", "subject", "division", "actor"),
     *("actor_role", "time", "mentions"),
 )
 _BEGAN = datetime(2026, 11, 1, 8, 0, tzinfo=UTC)
-_TYPES = ("need_submitted", "need_verified", "need_noticed", "need_published", "commitment_moved")
+_TYPES = ("need_submitted", "need_verified", "need_noticed", "need_published", "need_renewed")
 
 
 def an_event(seq: int, chance: random.Random, producer: str = "needs") -> CloudEvent:
@@ -109,7 +110,7 @@ async def appending(url: str, state_dir: Path) -> AsyncIterator[Appending]:
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     reading = async_sessionmaker(autocommit, expire_on_commit=False)
     app: Any = SimpleNamespace(state=SimpleNamespace(sessions=sessions, reading_sessions=reading))
-    publisher = Publisher(StateDirectory(state_dir), KeyFiles(state_dir, "bench.example/log"), 0.2)
+    publisher = Publisher(StateDirectory(state_dir), KeyFiles(state_dir, ORIGIN), 0.2)
     intake = Intake(publisher)
     tasks = [asyncio.create_task(publisher.run(app)), asyncio.create_task(intake.run(app))]
     try:
