@@ -1,7 +1,7 @@
 """`make verify`: recompute the whole log with the stand-alone verifier.
 
-Against the running platform; when none runs, PostgreSQL and the audit service alone are started
-for the time of the check. Ends with the verifier's own status.
+Against the running platform; when none runs, PostgreSQL, the audit service and the witness are
+started for the time of the check. Ends with the verifier's own status.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ def _verify_at_rest(state: State, copy: Path, key: Path) -> int:
 
     async def start_and_verify() -> int:
         # Ready or not does not matter here: its feeds' owners do not run, and a log that was
-        # tampered with must be found by the verifier, not by the service.
-        async with launched(state, lambda _: None, ["audit"], ready_path="/healthz") as started:
+        # tampered with must be found by the verifier, not by the service. The witness does: what
+        # the log says at its start is published with a quorum, as everything else was.
+        both = ["audit", "witness"]
+        async with launched(state, lambda _: None, both, ready_path="/healthz") as started:
             return await asyncio.to_thread(verify, started.platform.audit_url, copy, key)
 
     try:
