@@ -489,9 +489,17 @@ def read_policy(path: Path) -> Policy:
         policy = Policy.parse(_text(path))
     except Bad as error:
         raise CannotCheck(str(error)) from error
-    if not policy.logs:
-        raise CannotCheck("the policy names no log")
     return policy
+
+
+def trusted(keys: Sequence[str], path: Path | None) -> Policy:
+    """Whom to believe: the keys given, those of the policy, or both."""
+    given = read_keys(keys) if keys else Policy(())
+    policy = read_policy(path) if path else Policy(())
+    logs = tuple(dict.fromkeys([*given.logs, *policy.logs]))
+    if not logs:
+        raise CannotCheck("the policy names no log: give its key")
+    return Policy(logs, policy.witnesses, policy.groups, policy.quorum, given.spans)
 
 
 def _text(path: Path) -> str:
@@ -1458,6 +1466,7 @@ class Verification:
         self.evidence = options.evidence
         self.log = Log(options.url, options.until)
         self.findings: list[Finding] = []
+        self.of_all: list[Finding] = []  # of no entry: what is published is not as it should be
         self.ranges: list[Finding] = []  # where it may be, when nothing more exact is known
         self.warnings = Warnings()
         self.unchecked: list[str] = []  # what was asked for and could not be done
@@ -1513,9 +1522,9 @@ class Verification:
             else:
                 self.claims.append(Claim(seen.size, seen.root, f"the witness {url}"))
         newest = self._newest(max((claim.size for claim in self.claims), default=0))
-        if self.published is None and not self.findings:
+        if self.published is None and not self.of_all:
             if newest is None or self.options.asks_quorum:
-                self.bad(0, "the log publishes no checkpoint")
+                self.of_all.append(Finding(0, 0, "the log publishes no checkpoint"))
             else:
                 self.warnings.add("the log publishes no checkpoint: none has its quorum yet")
         if self.published is not None:
@@ -1535,7 +1544,8 @@ class Verification:
         except Absent:
             return None
         except Bad as error:
-            self.bad(0, f"the published checkpoint is not to be trusted: {error}")
+            problem = f"the published checkpoint is not to be trusted: {error}"
+            self.of_all.append(Finding(0, 0, problem))
             return None
 
     def _newest(self, at_least: int) -> Checkpoint | None:
@@ -1543,7 +1553,7 @@ class Verification:
 
         A healthy log needs a moment to publish what it has just signed.
         """
-        until, before = time.monotonic() + self.options.catch_up_s, len(self.findings)
+        until, before = time.monotonic() + self.options.catch_up_s, len(self.of_all)
         while True:
             newest = self.published
             if self.options.signed or newest is None or newest.size < at_least:
@@ -1551,7 +1561,7 @@ class Verification:
                 if signed is not None and (newest is None or signed.size > newest.size):
                     newest = signed
             late = newest is not None and newest.size < at_least
-            if not late or len(self.findings) > before or time.monotonic() > until:
+            if not late or len(self.of_all) > before or time.monotonic() > until:
                 return newest
             time.sleep(0.3)
             self.published = self._checkpoint("/checkpoint") or self.published
@@ -1560,7 +1570,7 @@ class Verification:
         if self.options.asks_quorum and not checkpoint.has_quorum:
             names = ", ".join(each.key.name for each in checkpoint.witnesses) or "nobody"
             problem = f"the published checkpoint has no quorum: it is cosigned by {names}"
-            self.bad(0, problem, max(checkpoint.size - 1, 0))
+            self.of_all.append(Finding(0, max(checkpoint.size - 1, 0), problem))
 
     # ------------------------------------------------------------ entries
 
@@ -2192,7 +2202,11 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     add("--entry", type=Path, help="with --receipt: file with the exact bytes of the entry")
     add("--leaf", metavar="HEX", help="with --receipt: the entry's leaf hash instead")
     add("--key", action="append", default=[], help="a verifier key of the log, or a file of them")
-    add("--policy", type=Path, help="keys and the quorum of witnesses to ask for, instead of --key")
+    add(
+        "--policy",
+        type=Path,
+        help="keys, witnesses and the quorum to ask for, with or without --key",
+    )
     add("--witness", metavar="URL", action="append", default=[], help="compare with its own view")
     add("--checkpoint-copy", type=Path, help="the copy kept outside the database")
     add("--disclosures", type=Path, help="with --log or --export: do these open the entries?")
@@ -2205,25 +2219,25 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(words)
     if sum(map(bool, (arguments.log, arguments.receipt, arguments.export))) != 1:
         parser.error("give one of --log, --export and --receipt")
-    if bool(arguments.key) == bool(arguments.policy):
-        parser.error("give either --key or --policy")
+    if not arguments.key and not arguments.policy:
+        parser.error("give --key, --policy, or both")
     return arguments
 
 
 def check(arguments: argparse.Namespace) -> tuple[int, list[Finding], dict[str, Any]]:
-    """The status, all findings in the order of the log, and the summary."""
+    """The status, all findings, those of entries in the order of the log, and the summary."""
     began = time.monotonic()
     findings: list[Finding] = []
     summary: dict[str, Any] = {"ok": False, "size": None}
     more: dict[str, Any] = {"quorum": None, "witnesses": [], "warnings": []}
     problem = None
     try:
-        policy = read_policy(arguments.policy) if arguments.policy else read_keys(arguments.key)
+        policy = trusted(arguments.key, arguments.policy)
         checks: dict[str, Callable[..., list[Finding]]] = {
             "receipt": _receipt, "export": _export, "log": _log,
         }  # fmt: skip
         name = next(name for name in checks if getattr(arguments, name))
-        findings = sorted(checks[name](arguments, policy, summary, more))
+        findings = checks[name](arguments, policy, summary, more)
         status = 1 if findings else 0
         if status == 0 and more.get("unchecked"):
             raise CannotCheck("; ".join(more["unchecked"]))
@@ -2287,7 +2301,7 @@ def _log(
     more["warnings"] = list(verification.warnings.texts)
     more["unchecked"] = verification.unchecked
     opened = disclosures.compare(verification.digests) if disclosures else []
-    return verification.findings + opened
+    return sorted(verification.findings + opened) + verification.of_all
 
 
 def _export(
@@ -2301,7 +2315,8 @@ def _export(
     more |= _signers(export.checkpoint, arguments) | {"rows": export.count}
     if export.has_more:
         more["warnings"] = ["the export was cut at its limit; more entries follow in another"]
-    return export.findings + (disclosures.compare(export.digests) if disclosures else [])
+    opened = disclosures.compare(export.digests) if disclosures else []
+    return sorted(export.findings + opened)
 
 
 def _receipt(
