@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -107,6 +108,10 @@ def test_what_the_rules_demand_and_is_not_there_is_named(life, lacks):
 
 
 def lacking(life, until=None):
+    return chain.lacking(life.allocation, facts_of(life, until))
+
+
+def facts_of(life, until=None):
     index_of_approval, facts = None, []
     for index, (step, subject, data, _) in enumerate(life.steps()[:until]):
         kind = step.partition(":")[0]
@@ -115,7 +120,31 @@ def lacking(life, until=None):
         if kind == "matching.allocation_dispatched" and life.log_index is None:
             data["approval_log_index"] = index_of_approval
         facts.append(chain.Fact(index, kind, subject, data))
-    return chain.lacking(life.allocation, facts)
+    return facts
+
+
+@pytest.mark.parametrize(
+    ("late", "early"),
+    [
+        ("needs.need_noticed", "needs.need_published"),
+        ("needs.need_verified:county", "needs.need_published"),
+        ("matching.allocation_delivered", "matching.allocation_confirmed"),
+    ],
+)
+def test_a_step_that_stands_after_what_it_must_precede_is_named(late, early):
+    life = Life()
+    facts = facts_of(life)
+    steps = [step for step, *_ in life.steps()]
+    at, other = steps.index(late), steps.index(early)
+    facts[at], facts[other] = (
+        replace(facts[at], index=other),
+        replace(facts[other], index=at),
+    )
+    facts.sort(key=lambda fact: fact.index)
+    found = {(each.step, each.kind) for each in chain.lacking(life.allocation, facts)}
+    named = early if late.startswith("matching.") else late
+    # Along the allocation's own path it is the later step that is told: it stands too early.
+    assert (named, "misplaced") in found
 
 
 def test_another_quantity_in_a_ledger_is_named():
