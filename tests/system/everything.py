@@ -194,13 +194,6 @@ async def _readers(people: World) -> None:
     )
     assert answer.status_code == 204, answer.text
     await supervisor.get("audit", "/v1/entries", division=COUNTY)
-    for service in ("needs", "donors", "matching"):
-
-        async def asked(service: str = service) -> bool:
-            """Not while the ledger moves."""
-            return (await supervisor.ask("POST", service, "/v1/totals")).is_success
-
-        await until(asked, f"totals of {service}")
     await supervisor.ask("GET", "audit", "/v1/export?limit=1")
     await _chain(people, supervisor)
     await _totals(people.system, supervisor)
@@ -233,7 +226,12 @@ async def _chain(people: World, supervisor: Person) -> None:
 async def _totals(system: System, supervisor: Person) -> None:
     """Each ledger is what its movements in the log add up to, after all that was done here."""
     for service in ("needs", "donors", "matching"):
-        await supervisor.post(service, "/v1/totals")
+
+        async def asked(service: str = service) -> bool:
+            """Not while the ledger moves."""
+            return (await supervisor.ask("POST", service, "/v1/totals")).is_success
+
+        await until(asked, f"totals of {service}")
 
     async def compared() -> bool:
         rows = (await supervisor.get("audit", "/v1/tellings"))["data"]
