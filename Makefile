@@ -13,11 +13,12 @@ STAMP := $(VENV)/.ready-$(shell cat requirements.lock requirements-uv.lock | $(S
 $(shell $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.ready-*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench bench-quality load emergency report token verify recompute openapi lock clean
+.PHONY: help setup run test ordeal lint bench bench-quality load emergency report token verify recompute openapi lock clean
 
 help:
 	@echo 'make run           set up, start, load the example, do the main job; Ctrl-C stops (ONCE=1: stops by itself)'
 	@echo 'make test          every test, on real PostgreSQL (ARGS="-k feed": some; ARGS="-n 0": in one process)'
+	@echo 'make ordeal        10,000 changes behind the log, 200 kills, full disks (the tests make a few of each)'
 	@echo 'make lint          style, types, borders, locks'
 	@echo 'make bench         measure what the tests do not (ONLY="solver round": some of it)'
 	@echo 'make bench-quality   measure how well needs and offers are ranked, on ../shared/data/matching-*'
@@ -57,6 +58,11 @@ run: $(STAMP)
 
 test: $(STAMP)
 	@exec $(BIN)/python -m pytest -n 3 $(ARGS)
+
+# What the tests do to the log a few times, as often as it takes to believe it; half an hour or more.
+ordeal: $(STAMP)
+	@TAMPER_COUNT=$${TAMPER_COUNT:-10000} KILL_COUNT=$${KILL_COUNT:-200} $(BIN)/python -m pytest -n 2 -s \
+	  tests/audit/test_tampering.py tests/audit/test_kills.py tests/audit/test_faults.py $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check -q .
