@@ -67,7 +67,7 @@ async def test_nothing_shown_is_lost_and_nothing_is_there_twice(treated):
     await treated.grown_to(0)
     telling = asyncio.create_task(told_on_and_on(treated))
     watching = asyncio.create_task(watched(treated))
-    struck = Counter()
+    struck: Counter[str] = Counter()
     for turn in range(COUNT):
         size = max(treated.seen, default=0)
         await treated.grown_to(size + EVENTS_A_TURN)
