@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from services.audit.keys import LogKeys
 from shared.tlog.checkpoints import Checkpoint
 from shared.tlog.merkle import Frontier, extend, leaf_hash
-from shared.tlog.notes import Signer
 
 FAR = 1_000_000
 TABLES = ("entry", "node", "head", "checkpoint")
@@ -200,8 +201,9 @@ def refitting(bodies: list[bytes]) -> tuple[Frontier, tuple[str, ...]]:
     return frontier, ("DELETE FROM node", *inserts, head)
 
 
-def resigning(signer: Signer, frontier: Frontier) -> tuple[str, ...]:
-    note = signer.sign(str(Checkpoint(signer.name, frontier.size, frontier.root)))
+def resigning(keys: LogKeys, frontier: Frontier) -> tuple[str, ...]:
+    text = str(Checkpoint(keys.name, frontier.size, frontier.root))
+    note = keys.sign(text, int(time.time()))
     return (
         f"DELETE FROM checkpoint WHERE size = {frontier.size}",
         "INSERT INTO checkpoint (size, root, note, at) VALUES"

@@ -11,7 +11,7 @@ from random import Random
 
 import asyncpg
 
-from services.audit.state import StateDirectory
+from services.audit.keys import KeyFiles
 from tests.audit.conftest import ORIGIN, SIZE
 from tests.audit.tampering import TABLES, Change, Target, a_change, refitting, resigning
 
@@ -52,9 +52,8 @@ class Tampered:
             if change.refit:
                 frontier, statements = refitting(await self._bodies())
                 if change.resigned:
-                    state = StateDirectory(self.running.state_dir, ORIGIN)
-                    signer = state.signer(may_create=False)
-                    statements = (*statements, *resigning(signer, frontier))
+                    keys = KeyFiles(self.running.state_dir, ORIGIN).load(may_create=False)
+                    statements = (*statements, *resigning(keys, frontier))
                 for statement in statements:
                     await self.connection.execute(statement)
 
