@@ -835,6 +835,7 @@ def _by_tiles(log: Log, part: Part, number: int) -> tuple[list[bytes], bytes, li
     leaves: list[bytes] = []
     for first in range(part.first, part.first + number, WIDTH):
         width = min(WIDTH, part.first + number - first)
+        whole = True
         try:
             found = unpack(log.tile("entries", first // WIDTH, width))
             if len(found) != width:
@@ -844,14 +845,28 @@ def _by_tiles(log: Log, part: Part, number: int) -> tuple[list[bytes], bytes, li
             lacking = [at for at in range(first, first + width) if at not in there]
             place = (lacking[0], lacking[-1]) if lacking else (first, first + width - 1)
             part.bad(place[0], f"entries are missing ({error})", place[0] if lacking else place[1])
-            break
+            # What stands before the gap may have been moved up: an entry that was dropped is found
+            # where it stood, not where the log ends now.
+            whole, width = False, place[0] - first
+            found = _before_the_gap(log, first, width)
         bodies += found
         try:
-            leaves.append(log.tile("0", first // WIDTH, width)[: 32 * width].ljust(32 * width))
+            tile = log.tile("0", first // WIDTH, width) if found else b""
+            leaves.append(tile[: 32 * len(found)].ljust(32 * len(found)))
         except Absent as error:
             part.bad(first, f"the tile of level 0 is missing ({error})", first + width - 1)
             leaves.append(b"".join(map(leaf_hash, found)))
+        if not whole:
+            break
     return bodies, b"".join(leaves), [""] * len(bodies)
+
+
+def _before_the_gap(log: Log, first: int, width: int) -> list[bytes]:
+    try:
+        found = unpack(log.tile("entries", first // WIDTH, width)) if width else []
+    except (Absent, Bad):
+        return []
+    return found if len(found) == width else []
 
 
 def unpack(bundle: bytes) -> list[bytes]:
