@@ -256,6 +256,35 @@ class ColumnsRead(ReadBody):
     data: list[Columns]
 
 
+class StoredCosignature(ReadBody):
+    """A cosignature as it is stored; `line` is what counts."""
+
+    name: str
+    key_id: str = Field(description="Hex.")
+    line: str
+    at: datetime
+
+
+class StoredCheckpoint(ReadBody):
+    """A checkpoint as it is stored, to be compared with its note and with the entries.
+
+    quorum_at   when each policy's quorum was met
+    """
+
+    size: int
+    root: Base64Hash
+    note: str
+    at: datetime
+    cosignatures: list[StoredCosignature]
+    quorum_at: list[datetime]
+
+
+class StoredCheckpoints(ReadBody):
+    """Those of more than `after` entries, smallest first."""
+
+    data: list[StoredCheckpoint]
+
+
 class LogHead(ReadBody):
     """The state of the log as it is stored: what the verifier compares with what it computes."""
 

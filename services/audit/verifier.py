@@ -43,7 +43,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -64,6 +64,8 @@ CONNECT_S = 30.0
 STALL_S = 300.0  # so long one thing is asked for again and again before we give up
 ATTEMPTS_MAX = 5
 CATCH_UP_S = 10.0  # so long a healthy log may take to publish what was just appended or signed
+LATE_S = 86_400  # told later than a day after it happened: somebody should ask why
+CLOCK_SKEW_S = 300  # clocks of honest machines differ by less
 TEXT_BYTES_MAX = 1_000_000
 COLUMN_BYTES_MAX = 16_000_000
 BUNDLE_BYTES_MAX = WIDTH * (2 + 65_535)
@@ -710,6 +712,7 @@ class Source:
     leaves: Path | None  # leaf hashes kept outside, and how many of them were signed
     leaves_count: int
     wanted: frozenset[str]  # entries by event id or index, for disclosures
+    policy: "Policy"
 
     def log(self) -> Log:
         held = _logs.get((self.base_url, self.until))
@@ -750,6 +753,7 @@ class Part:
     ids: bytes = b""  # event ids, 16 bytes each
     facts: list[Fact] = field(default_factory=list)
     digests: dict[int, tuple[str, Any]] = field(default_factory=dict)  # id and data of `wanted`
+    untimely: dict[str, tuple[int, int]] = field(default_factory=dict)  # how many, the first place
 
     def bad(self, index: int, problem: str, last: int | None = None) -> None:
         if len(self.findings) < FINDINGS_MAX:
@@ -767,9 +771,17 @@ def out_of_order(producer: str, seq: int, due: int) -> str:
     return f"{producer} {seq} stands where {producer} {due} is due"
 
 
-def read_chunk(source: Source, first: int, number: int, sizes: tuple[int, ...]) -> Part:
-    """Fetch and check the entries [first, first + number); roots at `sizes` are computed."""
+def read_chunk(
+    source: Source, first: int, number: int, sizes: tuple[int, ...], stored: "tuple[Stored, ...]"
+) -> Part:
+    """Fetch and check the entries [first, first + number); roots at `sizes` are computed.
+
+    stored   the checkpoints that cover them, as the database has them
+    """
     part = Part(first)
+    for row in stored:
+        if first <= row.size <= first + number:
+            _check_stored(source.policy, row, part)
     log = source.log()
     read = _in_bulk(log, first, number) or _by_tiles(log, part, number)
     bodies, leaves, rows = read
@@ -781,7 +793,7 @@ def read_chunk(source: Source, first: int, number: int, sizes: tuple[int, ...]) 
                 part.bad(first + at, "the stored leaf hash is not that of the entry")
     _compare_published(source, log, part, bodies, hashes)
     _sum_up(source, part, hashes, sizes)
-    _check_rows(source, _Slowly(log, part), bodies, rows)
+    _check_rows(source, _Slowly(log, part), bodies, rows, stored)
     part.findings.sort()
     return part
 
@@ -945,7 +957,13 @@ FACTS = {
 TAIL = re.compile(r'(?:"traceparent":"[0-9A-Za-z-]{0,100}",)?"type":"')
 
 
-def _check_rows(source: Source, slowly: "_Slowly", bodies: list[bytes], rows: list[str]) -> None:
+def _check_rows(
+    source: Source,
+    slowly: "_Slowly",
+    bodies: list[bytes],
+    rows: list[str],
+    covering: "tuple[Stored, ...]",
+) -> None:
     """Does every body begin and end as its stored columns say, around valid data?
 
     That is quicker than taking each body apart, and as strict: head, data and tail leave room for
@@ -954,6 +972,7 @@ def _check_rows(source: Source, slowly: "_Slowly", bodies: list[bytes], rows: li
     part, parse = slowly.part, json.JSONDecoder().raw_decode
     keys: list[str] = []
     last: dict[str, int] = {}
+    times = _Timeliness(part, covering)
     at = part.first - 1
     for body, row in zip(bodies, rows, strict=True):
         at += 1
@@ -993,6 +1012,9 @@ def _check_rows(source: Source, slowly: "_Slowly", bodies: list[bytes], rows: li
             producer, seq = event["source"], int(event["sequence"])
             key, kind, data = _id_of(event), str(event.get("type")), event.get("data")
             division = f"={event['division']}" if isinstance(event.get("division"), str) else ""
+            stored = str(event.get("time")).replace("T", " ")
+        if at >= times.upto or not times.earliest <= stored[:19] <= times.latest:
+            times.look(at, stored[:19])
         if last.get(producer) != seq - 1:
             part.number(at, producer, seq, last)
         last[producer] = seq
@@ -1004,6 +1026,143 @@ def _check_rows(source: Source, slowly: "_Slowly", bodies: list[bytes], rows: li
             part.digests[at] = (key, data)
     part.ids = bytes.fromhex("".join(keys).replace("-", ""))
     part.seqs = {name: (*place, last[name]) for name, place in part.begins.items()}
+
+
+class _Timeliness:
+    """Does an entry's time fit the time at which it was signed? Else it was told late, or wrong.
+
+    The signing time is the first quorum's where there is one: then it is the witnesses' word.
+    """
+
+    def __init__(self, part: Part, covering: "tuple[Stored, ...]") -> None:
+        self.part, self.covering = part, iter(covering)
+        self.upto, self.earliest, self.latest = part.first, "", "~"
+
+    def look(self, at: int, moment: str) -> None:
+        while at >= self.upto:
+            row = next(self.covering, None)
+            if row is None:
+                self.upto, self.earliest, self.latest = SIZE_MAX, "", "~"
+                return
+            self.upto, self.earliest, self.latest = row.size, row.earliest, row.latest
+        if moment < self.earliest:
+            self._count(f"tell of a time more than {LATE_S // 3600} hours before", at)
+        elif moment > self.latest:
+            self._count("tell of a time after", at)
+
+    def _count(self, how: str, at: int) -> None:
+        count, first = self.part.untimely.get(how, (0, at))
+        self.part.untimely[how] = (count + 1, first)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A checkpoint as the database has it; earliest, latest: what may be told under it."""
+
+    size: int
+    root: bytes
+    note: str
+    at: datetime
+    cosignatures: tuple[tuple[str, str, str, datetime], ...]  # name, key id, line, time
+    quorum_at: tuple[datetime, ...]
+    before: datetime | None  # when the one before was signed
+
+    @classmethod
+    def read(cls, row: dict[str, Any], before: datetime | None) -> "Stored":
+        def moment(text: str) -> datetime:
+            return datetime.fromisoformat(text).astimezone(UTC)
+
+        lines = [
+            (str(c["name"]), str(c["key_id"]), str(c["line"]), moment(c["at"]))
+            for c in row["cosignatures"]
+        ]
+        return cls(
+            int(row["size"]),
+            base64.b64decode(row["root"]),
+            str(row["note"]),
+            moment(row["at"]),
+            tuple(lines),
+            tuple(map(moment, row["quorum_at"])),
+            before,
+        )
+
+    @property
+    def signed_at(self) -> datetime:
+        return min(self.quorum_at, default=self.at)
+
+    @property
+    def earliest(self) -> str:
+        return _plain_moment(self.signed_at, -LATE_S)
+
+    @property
+    def latest(self) -> str:
+        return _plain_moment(self.signed_at, CLOCK_SKEW_S)
+
+
+def _plain_moment(moment: datetime, seconds: int) -> str:
+    return (moment + timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _check_stored(policy: Policy, row: Stored, part: Part) -> None:
+    """Do a stored checkpoint's columns say what its note and its cosignatures say?"""
+    last = max(row.size - 1, 0)
+    try:
+        note = row.note + "".join(line for _, _, line, _ in row.cosignatures)
+        checkpoint = policy.open(note)
+        if (checkpoint.size, checkpoint.root) != (row.size, row.root):
+            raise Bad("its size or root is not that of its note")
+        for name, key_id, line, at in row.cosignatures:
+            content = decode(line.rstrip("\n").split(" ")[-1])
+            if line.split(" ")[1:2] != [name] or content[:4].hex() != key_id:
+                raise Bad(f"a cosignature is not that of {name}")
+            if at.timestamp() != time_of(content[4:]):
+                raise Bad(f"the time of {name}'s cosignature is not the one it signed")
+        if not {*row.quorum_at} <= {at for _, _, _, at in row.cosignatures} | {row.at}:
+            raise Bad("the time of its quorum is nobody's cosignature's")
+    except (Bad, ValueError) as error:
+        part.bad(last, f"the stored checkpoint of size {row.size} is not to be trusted: {error}")
+        return
+    if row.before is not None and (row.before - row.at).total_seconds() > CLOCK_SKEW_S:
+        part.bad(last, f"the clock went back before the checkpoint of size {row.size} was signed")
+    for name, _, _, at in row.cosignatures:
+        if (row.at - at).total_seconds() > CLOCK_SKEW_S:
+            problem = f"{name} cosigned the checkpoint of size {row.size} before it was signed"
+            part.bad(last, problem)
+
+
+class StoredCheckpoints:
+    """All checkpoints of the database, a page at a time, smallest first."""
+
+    PAGE = 500
+
+    def __init__(self, log: Log) -> None:
+        self.log, self.rows, self.over = log, deque[Stored](), False
+        self.last = Stored(-1, b"", "", datetime.fromtimestamp(0, UTC), (), (), None)
+        self.known = True
+
+    def covering(self, size: int) -> tuple[Stored, ...]:
+        """Those not given yet up to `size`, and the one beyond it (which will be given again)."""
+        found = []
+        while (row := self._next()) is not None:
+            found.append(row)
+            if row.size > size:
+                break
+            self.rows.popleft()
+        return tuple(found)
+
+    def _next(self) -> Stored | None:
+        if not self.rows and not self.over:
+            path = f"/v1/stored/checkpoints?after={self.last.size}&limit={self.PAGE}"
+            try:
+                page = self.log.json(path)["data"]
+            except Absent:
+                page, self.known = [], False
+            for row in page:
+                before = None if self.last.size < 0 else self.last.at
+                self.last = Stored.read(row, before)
+                self.rows.append(self.last)
+            self.over = not page
+        return self.rows[0] if self.rows else None
 
 
 def _mentions_text(subject: str, data: dict[str, Any]) -> str:
@@ -1495,6 +1654,8 @@ class Verification:
         self.alarms = Alarms()
         self.totals = {name: Totals(name) for name in LINE_STATES}
         self.history = History(self.evidence.history)
+        self.stored = StoredCheckpoints(self.log)
+        self.untimely: dict[str, tuple[int, int]] = {}
         self.last_good_size = 0
         self.history_differs = False
         self.kept = Tree()  # over the leaf hashes kept outside
@@ -1517,6 +1678,8 @@ class Verification:
             self.bad(index, "an event id stands in the log twice")
         self._name_alarms()
         self.alarms.warn(self.warnings)
+        for how, (count, at) in self.untimely.items():
+            self.warnings.add(f"{count} entries {how} they were signed, the first at index {at}")
         return target.size
 
     # ------------------------------------------------------------ which tree to verify
@@ -1599,6 +1762,7 @@ class Verification:
             self.evidence.leaves,
             self.evidence.copy.size if self.evidence.copy else 0,
             self.options.wanted,
+            self.policy,
         )
         claimed = sorted({claim.size for claim in self.claims})
         executor, ahead = _executor(size, self.options.processes)
@@ -1607,9 +1771,11 @@ class Verification:
             for first in range(0, size, CHUNK):
                 number = min(CHUNK, size - first)
                 history = self._history_upto(first + number)
-                sizes = {each[0] for each in history}
-                sizes.update(each for each in claimed if first < each <= first + number)
-                job = executor.submit(read_chunk, source, first, number, tuple(sizes))
+                sizes = {each for each in claimed if first < each <= first + number}
+                stored = self.stored.covering(first + number)
+                history += self._stored_history(history, stored, first, number)
+                sizes.update(each[0] for each in history)
+                job = executor.submit(read_chunk, source, first, number, tuple(sizes), stored)
                 waiting.append((job, number, history))
                 if len(waiting) >= ahead and not self._take(*waiting.popleft()):
                     return False
@@ -1631,6 +1797,35 @@ class Verification:
         copy = self.evidence.copy
         return self.history.upto(min(size, copy.size)) if copy else []
 
+    def _stored_history(
+        self,
+        kept: list[tuple[int, bytes, str]],
+        stored: tuple[Stored, ...],
+        first: int,
+        number: int,
+    ) -> list[tuple[int, bytes, str]]:
+        """What the database's own checkpoints say of these entries; those kept outside must be
+        among them."""
+        here = [row for row in stored if first < row.size <= first + number]
+        there = {row.size for row in here}
+        for size, _, note in kept:
+            if self.stored.known and size > first and size not in there and self._signed(note):
+                self.bad(size - 1, f"the checkpoint of size {size} is missing in the database")
+        found = []
+        for row in here:
+            try:
+                found.append((row.size, Checkpoint.parse(row.note).root, row.note))
+            except Bad:
+                continue  # it is named by the process that checks it
+        return found
+
+    def _signed(self, note: str) -> bool:
+        try:
+            self.policy.open(note)
+        except Bad:
+            return False
+        return True
+
     def _take(
         self, job: "Future[Part]", number: int, history: list[tuple[int, bytes, str]]
     ) -> bool:
@@ -1645,6 +1840,9 @@ class Verification:
             self.last_seq[producer] = last
         self.unique.add(part.ids)
         self.digests |= part.digests
+        for how, (count, at) in part.untimely.items():
+            before, earliest = self.untimely.get(how, (0, at))
+            self.untimely[how] = (before + count, earliest)
         for fact in part.facts:
             self._take_fact(fact)
         for size, root in part.roots.items():
@@ -1697,14 +1895,12 @@ class Verification:
     # ------------------------------------------------------------ roots
 
     def _compare_history(self, history: list[tuple[int, bytes, str]]) -> None:
-        for size, root, note in history:
+        for size, root, note in sorted(history, key=lambda each: each[0]):
             if self.history_differs or self.roots.pop(size, root) == root:
                 self.last_good_size = self.last_good_size if self.history_differs else size
                 continue
-            try:
-                self.policy.open(note)
-            except Bad:
-                self.warnings.add("`checkpoints` beside the copy holds some that are not signed")
+            if not self._signed(note):
+                self.warnings.add("some checkpoints, kept outside or stored, are not signed")
                 continue
             problem = "entries are not those that were signed"
             self.ranges.append(Finding(self.last_good_size, size - 1, problem))

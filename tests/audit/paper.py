@@ -7,6 +7,7 @@ import json
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from shared.events import CloudEvent
 from shared.tlog.checkpoints import Checkpoint, Receipt
 from shared.tlog.merkle import Frontier, extend, fold, inclusion_ranges, leaf_hash, perfect_parts
 from shared.tlog.notes import Cosigner, Signer
-from tests.audit.conftest import ORIGIN, an_event
+from tests.audit.conftest import BEGAN, ORIGIN, an_event
 
+SIGNED_AT = int(BEGAN.timestamp()) + 3_600
 Answer = tuple[int, bytes]
 Rewrite = Callable[[str, Answer], Answer]
 
@@ -38,6 +40,7 @@ class PaperLog:
         self.cosigners = list(cosigners)
         self.size = len(self.entries)  # signed
         self.rewrite: Rewrite = lambda _, answer: answer
+        self.kept: tuple[int, ...] = ()  # sizes of checkpoints kept outside
         self.absent: tuple[str, ...] = ()  # routes an older log does not have
         self.asked: list[str] = []
 
@@ -48,7 +51,7 @@ class PaperLog:
     def note(self, size: int | None = None, cosigners: Sequence[Cosigner] | None = None) -> str:
         size = self.size if size is None else size
         text = str(Checkpoint(ORIGIN, size, root_of(self.leaves[:size])))
-        lines = [each.cosign(text, 1_790_000_000) for each in cosigners or self.cosigners]
+        lines = [each.cosign(text, SIGNED_AT) for each in cosigners or self.cosigners]
         return self.signer.sign(text) + "".join(lines)
 
     def hashes(self, index: int, size: int | None = None) -> list[bytes]:
@@ -66,6 +69,7 @@ class PaperLog:
 
     def keep(self, folder: Path, sizes: Sequence[int]) -> Path:
         """The copy outside the database, with the checkpoints of these sizes; its path."""
+        self.kept = tuple(sizes)
         (folder / "checkpoints").write_text("".join(f"{self.note(size, [])}\n" for size in sizes))
         (folder / "leaves").write_bytes(b"".join(self.leaves[: sizes[-1]]))
         (folder / "checkpoint").write_text(self.note(sizes[-1], []))
@@ -93,11 +97,11 @@ class PaperLog:
                 return self._bundle(first, first + width)
             case ["tile", level, *index]:
                 first, width = self._span("/".join(index))
-                rows = self.leaves[: self.size]
+                nodes = self.leaves[: self.size]
                 for _ in range(int(level)):
-                    full = range(0, len(rows) // 256 * 256, 256)
-                    rows = [root_of(rows[at : at + 256]) for at in full]
-                return b"".join(rows[first : first + width])
+                    full = range(0, len(nodes) // 256 * 256, 256)
+                    nodes = [root_of(nodes[at : at + 256]) for at in full]
+                return b"".join(nodes[first : first + width])
             case ["v1", "stored"]:
                 blocks = (
                     self._bundle(first, last),
@@ -105,6 +109,9 @@ class PaperLog:
                     "".join(map(self._row, self.entries[first:last])).encode(),
                 )
                 return b"".join(struct.pack(">I", len(each)) + each for each in blocks)
+            case ["v1", "stored", "checkpoints"]:
+                sizes = sorted(size for size in {*self.kept, self.size} if size > asked["after"])
+                return json.dumps({"data": [*map(self._stored_checkpoint, sizes)]}).encode()
             case ["v1", "columns"]:
                 rows_from = enumerate(self.entries[first:last], start=first)
                 return json.dumps({"data": [self._columns(*each) for each in rows_from]}).encode()
@@ -119,6 +126,28 @@ class PaperLog:
                     }
                 ).encode()
         raise AssertionError(path)
+
+    def _stored_checkpoint(self, size: int) -> dict[str, Any]:
+        note = self.note(size)
+        moment = datetime.fromtimestamp(SIGNED_AT, UTC).isoformat()
+        lines = [
+            {
+                "name": each.name,
+                "key_id": each.key.key_id.hex(),
+                "line": each.cosign(note.partition("\n\n")[0] + "\n", SIGNED_AT),
+                "at": moment,
+            }
+            for each in self.cosigners
+        ]
+        root = base64.b64encode(root_of(self.leaves[:size])).decode()
+        return {
+            "size": size,
+            "root": root,
+            "note": self.signer.sign(note.partition("\n\n")[0] + "\n"),
+            "at": moment,
+            "cosignatures": lines,
+            "quorum_at": [moment] if lines else [],
+        }
 
     def _span(self, path: str) -> tuple[int, int]:
         index, _, width = path.partition(".p/")

@@ -92,7 +92,9 @@ async def test_without_the_leaf_hashes_the_smallest_range_is_named(filled):
     assert summary["first_bad_index"] <= 100 <= summary["last_possible_index"] < 256
     status, summary = await filled.verify(copy=False)
     assert status == 1
-    assert (summary["first_bad_index"], summary["last_possible_index"]) == (0, 255)
+    # Of two stored checkpoints the one before holds, the one after does not.
+    first, last = summary["first_bad_index"], summary["last_possible_index"]
+    assert 0 <= first <= 100 <= last <= 255
 
 
 async def test_forged_leaf_hashes_beside_the_copy_mislead_nobody(filled):

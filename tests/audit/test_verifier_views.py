@@ -65,7 +65,7 @@ def test_a_quorum_is_asked_for_and_who_signed_when_is_told(paper, cosigners, tmp
             found, summary = paper.verify(url, "--policy", str(tmp_path / "policy"), key=False)
             assert found == status, summary
             told = [(each["name"], each["at"]) for each in summary["witnesses"]]
-            assert told == [(each.name, "2026-09-21T14:13:20Z") for each in there]
+            assert told == [(each.name, "2026-11-01T09:00:00Z") for each in there]
             assert summary["quorum"] is (status == 0)
 
 
@@ -182,6 +182,7 @@ def test_every_checkpoint_kept_outside_must_be_of_this_log(paper, tmp_path):
         (tmp_path / "leaves").write_bytes(b"".join(other.leaves))
     history = (tmp_path / "checkpoints").read_text().replace(paper.note(SIZE), "")
     (tmp_path / "checkpoints").write_text(f"{history}{paper.note(280)}\n")
+    other.kept = (*paper.kept, 280)
     with served(other.answer) as url:
         status, summary = other.verify(url, "--checkpoint-copy", str(copy))
     assert status == 1
@@ -359,3 +360,79 @@ def test_a_server_that_never_comes_to_an_end_is_left(paper, behave, monkeypatch)
         assert time.monotonic() - began < 15  # not a figure: it ends, though the server does not
     finally:
         stop()
+
+
+# ---------------------------------------------------------------- stored checkpoints, and times
+
+
+def _stored(paper, change):
+    """The log, but for what `change(rows)` does to its stored checkpoints."""
+
+    def rewrite(target, true):
+        if not target.startswith("/v1/stored/checkpoints"):
+            return true
+        said = json.loads(true[1])
+        change(said["data"])
+        return 200, json.dumps(said).encode()
+
+    paper.kept = (10, 100)
+    paper.rewrite = rewrite
+    return served(paper.answer)
+
+
+def _of(size, **values):
+    def change(rows):
+        for row in rows:
+            if row["size"] == size:
+                row |= values
+
+    return change
+
+
+def _cosigned(size, **values):
+    def change(rows):
+        for row in rows:
+            if row["size"] == size:
+                row["cosignatures"][0] |= values
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_of(10, root="A" * 43 + "="), "not that of its note"),
+        (_of(10, note="x"), "not to be trusted"),
+        (_of(10, at="2026-10-31T09:00:00+00:00", quorum_at=[]), None),
+        (_of(100, at="2026-11-01T07:00:00+00:00"), "the clock went back"),
+        (_of(10, at="2026-11-01T10:00:00+00:00"), "before it was signed"),
+        (_of(10, quorum_at=["2026-11-01T08:59:00+00:00"]), "nobody's cosignature"),
+        (_cosigned(10, at="2026-11-01T08:59:00+00:00"), "not the one it signed"),
+        (_cosigned(10, name="w9.test"), "not that of w9.test"),
+        (_cosigned(10, line="— w0.test AAAA\n"), "not to be trusted"),
+    ],
+)
+def test_a_stored_checkpoint_must_say_what_its_note_and_its_cosignatures_say(
+    paper, cosigners, change, says
+):
+    paper.cosigners = cosigners[:2]
+    with _stored(paper, change) as url:
+        status, summary = paper.verify(url)
+    assert status == (says is not None), summary
+    assert says is None or says in summary["problem"]
+
+
+def test_what_was_told_long_after_it_happened_or_before_is_a_warning(paper):
+    def late(rows):
+        for row in rows:
+            row["at"] = "2026-11-02T08:00:05+00:00"
+
+    def early(rows):
+        for row in rows:
+            row["at"] = "2026-11-01T07:50:00+00:00"
+
+    for change, says in ((late, "more than 24 hours before"), (early, "of a time after")):
+        with _stored(paper, change) as url:
+            status, summary = paper.verify(url)
+        assert status == 0
+        assert any(says in each for each in summary["warnings"]), summary

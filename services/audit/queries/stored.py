@@ -36,6 +36,21 @@ _ROWS = text(
     """
 )
 
+_CHECKPOINTS = text(
+    """
+    SELECT CAST(coalesce(json_agg(json_build_object(
+      'size', c.size, 'root', encode(c.root, 'base64'), 'note', c.note, 'at', c.at,
+      'cosignatures', (
+        SELECT coalesce(json_agg(json_build_object(
+          'name', s.name, 'key_id', encode(s.key_id, 'hex'), 'line', s.line, 'at', s.at)
+          ORDER BY s.name, s.key_id), '[]') FROM cosignature s WHERE s.size = c.size),
+      'quorum_at', (SELECT coalesce(json_agg(q.at ORDER BY q.at), '[]')
+                    FROM quorum q WHERE q.size = c.size)
+    ) ORDER BY c.size), '[]') AS text)
+    FROM (SELECT * FROM checkpoint WHERE size > :after ORDER BY size LIMIT :limit) AS c
+    """
+)
+
 
 async def rows(session: AsyncSession, first: int, limit: int) -> bytes:
     """Three blocks, each after its length: bundle, leaf hashes, columns.
@@ -54,3 +69,8 @@ async def rows(session: AsyncSession, first: int, limit: int) -> bytes:
     return b"".join(
         struct.pack(">I", len(block)) + block for block in (row.bodies, row.leaves, row.columns)
     )
+
+
+async def checkpoints(session: AsyncSession, after: int, limit: int) -> str:
+    """Those of more than `after` entries, as the JSON of a list; times in the session's zone."""
+    return str(await session.scalar(_CHECKPOINTS, {"after": after, "limit": limit}))

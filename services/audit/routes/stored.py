@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from services.audit.contract import StoredCheckpoints
 from services.audit.domain import EntriesMissing, TileNotFound, TooManyBytes
 from services.audit.queries import stored
 from shared.callers import Public
@@ -12,6 +13,7 @@ from shared.errors import responses
 
 OCTETS = "application/octet-stream"
 INDEX_MAX = 2**62
+CHECKPOINTS_MAX = 1_000
 router = APIRouter(tags=["log"])
 
 
@@ -40,3 +42,17 @@ async def read_stored(
     time (`2026-11-01 08:00:00.5+00`), mentions (`{id,id}`).
     """
     return Response(await stored.rows(session, first, limit), media_type=OCTETS)
+
+
+@router.get("/v1/stored/checkpoints", response_model=StoredCheckpoints)
+async def read_stored_checkpoints(
+    session: Reading,
+    caller: Public,
+    after: Annotated[
+        int, Query(ge=-1, le=INDEX_MAX, description="Size of the last one read.")
+    ] = -1,
+    limit: Annotated[int, Query(ge=1, le=CHECKPOINTS_MAX, description="Checkpoints.")] = 200,
+) -> Response:
+    """All checkpoints as stored, with who cosigned them when: compared with notes and entries."""
+    rows = await stored.checkpoints(session, after, limit)
+    return Response(f'{{"data":{rows}}}', media_type="application/json")
