@@ -151,8 +151,11 @@ def test_logs_are_read_from_lines_and_from_a_policy():
     assert str(logs["go.sum database tree"][0]) == sum_golang
 
 
+# Named, for the keys are others in each process of a run.
 @pytest.mark.parametrize(
-    "line", ["log", "nonsense", f"quorum {LOG.key}", str(OURS.key), f"{LOG.key}x"]
+    "line",
+    ["log", "nonsense", f"quorum {LOG.key}", str(OURS.key), f"{LOG.key}x"],
+    ids=["no key", "nonsense", "a quorum", "a witness's key", "a key and more"],
 )
 def test_a_line_that_names_no_log_is_told(line):
     with pytest.raises(MalformedLogs, match="line 2"):
