@@ -954,7 +954,7 @@ FACTS = {
     "needs.totals_told", "donors.totals_told", "matching.totals_told", *MOVED.values(),
     *(ALLOCATED + state for state in ALLOCATION_STATES),
 }  # fmt: skip
-TAIL = re.compile(r'(?:"traceparent":"[0-9A-Za-z-]{0,100}",)?"type":"')
+TRACE = re.compile(r'"traceparent":"[0-9A-Za-z-]{0,100}",')
 
 
 def _check_rows(
@@ -993,14 +993,15 @@ def _check_rows(
                 f'"source":"{producer}","specversion":"1.0","subject":"{subject}",'
                 f'"time":"{stored[:10]}T{stored[11:19]}.{stored[20:-3]:0<6}Z",'
             )
-            rest = TAIL.match(text, end + len(tail))
+            after = end + len(tail)
+            if text[after + 1 : after + 3] == "tr" and (trace := TRACE.match(text, after)):
+                after = trace.end()
             if (
                 not text.startswith(tail, end)
-                or rest is None
-                or text[rest.end() :] != f'{kind}"}}'
+                or text[after:] != f'"type":"{kind}"}}'
                 or stored[-3:] != "+00"
                 or type(data) is not dict
-                or mentions != _mentions_text(subject, data)
+                or not _are_mentioned(subject, data, mentions)
             ):
                 raise ValueError
             seq = int(seq_text)
@@ -1165,18 +1166,22 @@ class StoredCheckpoints:
         return self.rows[0] if self.rows else None
 
 
-def _mentions_text(subject: str, data: dict[str, Any]) -> str:
-    """Every id in the subject or the data, as PostgreSQL writes a list of them."""
-    found: set[str] = set()
-    if "/" in subject:
-        found = {word for word in subject.split("/") if len(word) == 36 and UUID.fullmatch(word)}
-    for value in data.values():
+def _are_mentioned(subject: str, data: dict[str, Any], mentions: str) -> bool:
+    """Are the ids in `{id,id}`, sorted, those in the subject and the data? If in doubt, no.
+
+    36 characters without a comma or brace that stand in `{id,id}` are one of its ids.
+    """
+    found = []
+    for value in (*subject.split("/"), *data.values()):
         if type(value) is str:
-            if len(value) == 36 and UUID.fullmatch(value):
-                found.add(value)
+            if len(value) == 36:
+                if value in mentions and "," not in value and "{" not in value:
+                    found.append(value)
+                elif UUID.fullmatch(value):
+                    return False  # in upper case: it is settled slowly
         elif type(value) is dict or type(value) is list:
-            found |= _mentions({"data": value})
-    return f"{{{','.join(sorted(found))}}}"  # an upper-case id differs: that is settled slowly
+            found += _mentions({"data": value})
+    return f"{{{','.join(sorted(set(found)))}}}" == mentions
 
 
 def _mentions(event: dict[str, Any]) -> set[str]:
@@ -2015,7 +2020,9 @@ def _number(value: Any) -> int:
 def _executor(size: int, processes: int | None) -> tuple[Executor, int]:
     """Who reads the chunks, and how many may be under way; one more than can compute at once."""
     if processes is None:
-        processes = min((os.cpu_count() or 1) + 1, 8) if size >= PROCESSES_FROM else 0
+        # With two cores, a service on the same machine needs the other one.
+        cores = os.cpu_count() or 1
+        processes = min(cores - 1, 8) if cores > 2 and size >= PROCESSES_FROM else 0
     if processes:
         spawning = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(processes, mp_context=spawning), 2 * processes
