@@ -436,3 +436,35 @@ def test_what_was_told_long_after_it_happened_or_before_is_a_warning(paper):
             status, summary = paper.verify(url)
         assert status == 0
         assert any(says in each for each in summary["warnings"]), summary
+
+
+def test_a_log_that_asks_for_less_at_once_is_given_it(paper):
+    def rewrite(path, answer):
+        limit = int(path.partition("limit=")[2] or 0)
+        too_much = path.startswith("/v1/stored?") and limit > 256
+        return (400, b'{"code":"too_many_bytes"}') if too_much else answer
+
+    paper.rewrite = rewrite
+    with served(paper.answer) as url:
+        assert paper.verify(url)[0] == 0
+        assert "/v1/stored?first=256&limit=44" in paper.asked
+        paper.entries[290] = paper.entries[280]
+        status, summary = paper.verify(url)
+        assert (status, summary["first_bad_index"]) == (1, 290)
+
+
+@pytest.mark.parametrize("at_once", [1_000_000, 7])
+def test_an_event_id_that_stands_twice_is_found_however_many_are_held_at_once(
+    paper, monkeypatch, at_once
+):
+    monkeypatch.setattr(verifier.Unique, "IDS_AT_ONCE", at_once)
+    events = events_of_two(60)
+    events[50] = events[50].model_copy(update={"id": events[3].id})
+    # Half an id is not an id.
+    alike = events[8].id.int ^ (1 << 127)
+    events[20] = events[20].model_copy(update={"id": type(events[8].id)(int=alike)})
+    twice = PaperLog(events)
+    with served(twice.answer) as url:
+        status, summary = twice.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 50)
+    assert "twice" in summary["problem"]
