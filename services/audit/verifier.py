@@ -1901,7 +1901,11 @@ class Verification:
 
     def _compare_history(self, history: list[tuple[int, bytes, str]]) -> None:
         for size, root, note in sorted(history, key=lambda each: each[0]):
-            if self.history_differs or self.roots.pop(size, root) == root:
+            # What others claim is compared again in the end; the rest need not be kept.
+            ours = self.roots.get(size, root)
+            if all(claim.size != size for claim in self.claims):
+                self.roots.pop(size, None)
+            if self.history_differs or ours == root:
                 self.last_good_size = self.last_good_size if self.history_differs else size
                 continue
             if not self._signed(note):

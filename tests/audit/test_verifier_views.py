@@ -422,6 +422,18 @@ def test_a_stored_checkpoint_must_say_what_its_note_and_its_cosignatures_say(
     assert says is None or says in summary["problem"]
 
 
+def test_a_published_checkpoint_that_is_stored_and_not_the_newest_is_good(paper):
+    """As in a log that signs faster than its witnesses answer."""
+
+    def published(target, true):
+        return (200, paper.note(100).encode()) if target == "/checkpoint" else true
+
+    paper.kept, paper.rewrite = (10, 100), published
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url, "--signed")
+    assert (status, summary["size"]) == (0, SIZE), summary
+
+
 def test_what_was_told_long_after_it_happened_or_before_is_a_warning(paper):
     def late(rows):
         for row in rows:
