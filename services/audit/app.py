@@ -12,7 +12,7 @@ from services.audit.contract import PRODUCERS, Producer
 from services.audit.cosigning import Cosigning
 from services.audit.domain import Batch, entry_of
 from services.audit.heartbeat import Heartbeat
-from services.audit.intake import Intake
+from services.audit.intake import TIDY_S, Intake, tidy
 from services.audit.keys import KeyFiles
 from services.audit.publisher import Publisher
 from services.audit.reckoning import Reckoner
@@ -91,7 +91,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         [log_router, trail_router, proved_router, totals_router, feed_router("audit")],
         description=DESCRIPTION,
         consumers=list(consumers.values()),
-        clocks=[Clock("heartbeat", settings.heartbeat_s / 10, heartbeat.look)],
+        clocks=[
+            Clock("heartbeat", settings.heartbeat_s / 10, heartbeat.look),
+            Clock("mentions", TIDY_S, tidy),
+        ],
         tasks=[
             Task("log", log.run, log.not_ready),
             Task("intake", intake.run),

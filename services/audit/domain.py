@@ -303,6 +303,17 @@ class Held(NamedTuple):
     body_sha256: bytes
 
 
+class _Placed(NamedTuple):
+    """Where an entry will stand; hashed only if another claims its id or its number."""
+
+    at: int
+    entry: Entry
+
+    @property
+    def body_sha256(self) -> bytes:
+        return self.entry.body_sha256
+
+
 @dataclass(frozen=True)
 class Known:
     """What the log holds already of some entries, and each producer's highest number in it."""
@@ -331,7 +342,9 @@ def sift(entries: Iterable[Entry], known: Known) -> Sifted:
     An exact repeat is nothing. A repeat with other content is an alarm and is not logged. A gap, or
     a number that comes late, is an alarm, and is logged: dropping what came would make it worse.
     """
-    by_key, by_seq, last_seqs = dict(known.by_key), dict(known.by_seq), dict(known.last_seqs)
+    by_key: dict[UUID, Held | _Placed] = dict(known.by_key)
+    by_seq: dict[tuple[str, int], Held | _Placed] = dict(known.by_seq)
+    last_seqs = dict(known.last_seqs)
     sifted = Sifted([], [], [])
     for entry in entries:
         numbered = (entry.producer, entry.seq)
@@ -349,7 +362,7 @@ def sift(entries: Iterable[Entry], known: Known) -> Sifted:
         index = known.size + len(sifted.new)
         sifted.new.append(entry)
         sifted.indexes.append(index)
-        by_key[entry.key] = by_seq[numbered] = Held(index, entry.body_sha256)
+        by_key[entry.key] = by_seq[numbered] = _Placed(index, entry)
         last_seqs[entry.producer] = max(last, entry.seq)
     return sifted
 

@@ -8,9 +8,11 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from fastapi import FastAPI
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit import operations
@@ -26,6 +28,17 @@ log = logging.getLogger(__name__)
 GROUP_ENTRIES_MAX = 8_000
 GROUP_BYTES_MAX = 8 * 1024 * 1024
 WAITING_MAX = 10_000  # batches
+
+# The index of mentions takes what is new in the order it comes, and until that is put in its place
+# every search reads through it. This has it done beside the appending, instead of by an appender.
+TIDY_S = 1.0
+_TIDY = text("SELECT tidy_mentions()")
+
+
+async def tidy(session: AsyncSession, _: datetime) -> int:
+    """One turn of the clock."""
+    await session.execute(_TIDY)
+    return 0
 
 
 class Log(Protocol):
@@ -51,6 +64,7 @@ class Intake:
 
     def __init__(self, publisher: Log) -> None:
         self._log = publisher
+        self._appender = operations.Appender()
         self._waiting: deque[_Waiting] = deque()
         self._handed_in = asyncio.Event()
 
@@ -100,7 +114,9 @@ class Intake:
         batches = [each.batch for each in group]
         try:
             size_signed = await self._log.may_write()
-            answers = await operations.take_in(reading, sessions, batches, size_signed=size_signed)
+            answers = await self._appender.take_in(
+                reading, sessions, batches, size_signed=size_signed
+            )
         except Exception as error:
             await reading.close()  # it is as good as new then, on another connection if need be
             # One batch that cannot be appended must not fail the others: each by itself then.

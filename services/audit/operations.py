@@ -1,15 +1,19 @@
 """Appending to the log what several callers hand in, in one transaction (see `intake`)."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import Row, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit import domain
+from services.audit.contract import PRODUCERS
 from services.audit.domain import Batch, Entry, Held, Known, Sifted
 from shared.db import Sessions
 from shared.events import Emission, emit_all
@@ -44,57 +48,61 @@ _KNOWN = text(
     " USING (producer, seq)"
 )
 
+# From this many entries on, a COPY saves more than the questions it needs cost.
+COPY_MIN = 400
+
 # Compare and swap: the loser of two appenders waits for the winner's commit, finds another size,
 # and does nothing. A cursor never goes back: of two that had nothing new, the slower comes last.
 # A checkpoint vouches for what is committed: it must be on disk, whatever the server's default.
-_APPEND = text(
-    """
+_SWAPPED = """
     WITH swapped AS (
-      UPDATE head SET size = :size, frontier = :frontier WHERE size = :size_before
+      UPDATE head SET size = $1, frontier = $2 WHERE size = $3 AND frontier = $4
       RETURNING set_config('synchronous_commit', 'on', true)
-    ), entries AS (
-      INSERT INTO entry (index, body, key, producer, seq, type, subject, division, actor,
-                         actor_role, time, mentions)
-      SELECT :size_before + new.at - 1, new.body, new.key, new.producer, new.seq, new.type,
-             new.subject, new.division, new.actor, new.actor_role, new.time,
-             CAST(new.mentions AS uuid[])
-      FROM unnest(CAST(:bodies AS bytea[]), CAST(:keys AS uuid[]), CAST(:producers AS text[]),
-                  CAST(:seqs AS bigint[]), CAST(:types AS text[]), CAST(:subjects AS text[]),
-                  CAST(:divisions AS text[]), CAST(:actors AS text[]),
-                  CAST(:actor_roles AS text[]), CAST(:times AS timestamptz[]),
-                  CAST(:mentions AS text[]))
-           WITH ORDINALITY AS new(body, key, producer, seq, type, subject, division, actor,
-                                  actor_role, time, mentions, at)
-      WHERE EXISTS (SELECT FROM swapped)
     ), nodes AS (
       INSERT INTO node (level, index, hash)
       SELECT new.level, new.index, new.hash
-      FROM unnest(CAST(:node_levels AS smallint[]), CAST(:node_indexes AS bigint[]),
-                  CAST(:node_hashes AS bytea[])) AS new(level, index, hash)
+      FROM unnest($5::smallint[], $6::bigint[], $7::bytea[]) AS new(level, index, hash)
       WHERE EXISTS (SELECT FROM swapped)
     ), cursors AS (
       INSERT INTO feed_cursor (source, seq)
-      SELECT * FROM unnest(CAST(:sources AS text[]), CAST(:ends AS bigint[]))
-      WHERE EXISTS (SELECT FROM swapped)
+      SELECT * FROM unnest($8::text[], $9::bigint[]) WHERE EXISTS (SELECT FROM swapped)
       ON CONFLICT (source) DO UPDATE SET seq = greatest(feed_cursor.seq, excluded.seq)
     )
+"""
+_SWAP = f"{_SWAPPED} SELECT count(*) FROM swapped"  # noqa: S608 - of our own constants
+_APPEND = f"""{_SWAPPED}, entries AS (
+      INSERT INTO entry (index, body, key, producer, seq, type, subject, division, actor,
+                         actor_role, time, mentions)
+      SELECT $3 + new.at - 1, new.body, new.key, new.producer, new.seq, new.type, new.subject,
+             new.division, new.actor, new.actor_role, new.time, new.mentions::uuid[]
+      FROM unnest($10::bytea[], $11::uuid[], $12::text[], $13::bigint[], $14::text[], $15::text[],
+                  $16::text[], $17::text[], $18::text[], $19::timestamptz[], $20::text[])
+           WITH ORDINALITY AS new(body, key, producer, seq, type, subject, division, actor,
+                                  actor_role, time, mentions, at)
+      WHERE EXISTS (SELECT FROM swapped)
+    )
     SELECT count(*) FROM swapped
-    """
-)
-_COLUMNS = (
-    *("bodies", "keys", "producers", "seqs", "types", "subjects", "divisions"),
-    *("actors", "actor_roles", "times", "mentions"),
-)
+"""  # noqa: S608 - of our own constants
+_COLUMNS = ("index", *Entry._fields)
 
 # Of each entry of a batch where it stands; None if other content stands in its place.
 Indexes = list[int | None]
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What is to be done when the head is `before`."""
+class Standing:
+    """What a group must go on from: the head, each producer's cursor and highest number."""
 
-    before: Frontier
+    head: Frontier
+    cursors: Mapping[str, int]
+    last_seqs: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be done where the log stands so."""
+
+    standing: Standing
     due: list[Batch | None]
     ends: dict[str, int]
     sifted: Sifted
@@ -103,26 +111,72 @@ class _Plan:
         indexes = iter(self.sifted.indexes)
         return [list(islice(indexes, len(each.entries))) if each else None for each in self.due]
 
+    def afterwards(self, head: Frontier) -> Standing:
+        last_seqs = dict(self.standing.last_seqs)
+        for entry in self.sifted.new:
+            last_seqs[entry.producer] = max(last_seqs[entry.producer], entry.seq)
+        return Standing(head, {**self.standing.cursors, **self.ends}, last_seqs)
 
-async def take_in(
-    reading: AsyncSession, sessions: Sessions, batches: Sequence[Batch], *, size_signed: int
-) -> list[Indexes | None]:
-    """Append what is new of `batches` and move their cursors; what is wrong becomes an alarm.
 
-    reading       in AUTOCOMMIT: what needs no alarm is one statement, and so one transaction
-    size_signed   size of the last checkpoint we know of
-    Returns for each batch where its entries stand; None, with nothing done, when its cursor is not
-    where it says. Raises LogRefused when the log is shorter than what is signed.
+class Appender:
+    """Takes in one group after the other; one per process."""
+
+    def __init__(self) -> None:
+        self._standing: Standing | None = None  # after our last group; None: to be asked for
+
+    async def take_in(
+        self,
+        reading: AsyncSession,
+        sessions: Sessions,
+        batches: Sequence[Batch],
+        *,
+        size_signed: int,
+    ) -> list[Indexes | None]:
+        """Append what is new of `batches` and move their cursors; what is wrong becomes an alarm.
+
+        reading       in AUTOCOMMIT: what needs no alarm is one statement, and so one transaction
+        size_signed   size of the last checkpoint we know of
+        Returns for each batch where its entries stand; None, with nothing done, when its cursor is
+        not where it says. Raises LogRefused when the log is shorter than what is signed.
+        """
+        standing, self._standing = self._standing, None
+        plan = _expected(standing, batches, size_signed)
+        if plan is not None:
+            with contextlib.suppress(IntegrityError):  # some of it is in the log: look there
+                if head := await append(reading, plan.standing.head, plan.sifted.new, plan.ends):
+                    self._standing = plan.afterwards(head)
+                    return plan.answers()
+        for _ in range(ATTEMPTS_MAX):
+            plan = await _plan(reading, batches, size_signed)
+            if plan.sifted.alarms:
+                return await _take_in_with_alarms(sessions, batches, size_signed)
+            if not (plan.sifted.new or plan.ends):
+                return plan.answers()
+            if head := await append(reading, plan.standing.head, plan.sifted.new, plan.ends):
+                self._standing = plan.afterwards(head)
+                return plan.answers()
+        raise domain.LogContended
+
+
+def _expected(
+    standing: Standing | None, batches: Sequence[Batch], size_signed: int
+) -> _Plan | None:
+    """The plan of a group that goes on where our last one ended, without a look at the database.
+
+    It holds if it can be carried out: the swap finds whether anybody has appended since, and unique
+    indexes whatever the log has already. Nothing else can have moved a cursor past these entries:
+    it would have found them, or what stands in their place, in the log.
+    None where more must be known: a cursor or a number is not the next, or something is wrong.
     """
-    for _ in range(ATTEMPTS_MAX):
-        plan = await _plan(reading, batches, size_signed)
-        if plan.sifted.alarms:
-            return await _take_in_with_alarms(sessions, batches, size_signed)
-        if not (plan.sifted.new or plan.ends):
-            return plan.answers()
-        if await append(reading, plan.before, plan.sifted.new, plan.ends):
-            return plan.answers()
-    raise domain.LogContended
+    if standing is None or standing.head.size < size_signed:
+        return None
+    due, ends = domain.due(batches, standing.cursors)
+    entries = [entry for batch in due if batch for entry in batch.entries]
+    if None in due:
+        return None
+    # A number that is told again looks late from here, and so is looked up.
+    sifted = domain.sift(entries, Known(standing.head.size, {}, {}, standing.last_seqs))
+    return None if sifted.alarms or not sifted.new else _Plan(standing, due, ends, sifted)
 
 
 async def _take_in_with_alarms(
@@ -133,7 +187,7 @@ async def _take_in_with_alarms(
         # the same batch must wait, and then find its cursor moved.
         await session.execute(_LOCK_HEAD)
         plan = await _plan(session, batches, size_signed)
-        if not await append(session, plan.before, plan.sifted.new, plan.ends):
+        if not await append(session, plan.standing.head, plan.sifted.new, plan.ends):
             raise domain.LogContended
         await emit_all(
             session,
@@ -146,24 +200,27 @@ async def _take_in_with_alarms(
 
 
 async def _plan(session: AsyncSession, batches: Sequence[Batch], size_signed: int) -> _Plan:
-    producers: list[str] = list({batch.producer for batch in batches})
     keys = [entry.key for batch in batches for entry in batch.entries]
     # The head is read before, or with, all else: whatever is appended later makes the swap fail.
-    row = (await session.execute(_STATE, {"producers": producers, "keys": keys})).one_or_none()
+    row = (
+        await session.execute(_STATE, {"producers": list(PRODUCERS), "keys": keys})
+    ).one_or_none()
     if row is None:
         raise domain.LogRefused("The stored head of the log is missing.")
     before = _frontier(row)
     if before.size < size_signed:
         raise domain.LogRefused(f"The log has {before.size} entries, {size_signed} are signed.")
-    due, ends = domain.due(batches, dict(zip(producers, row.cursors, strict=True)))
+    cursors = dict(zip(PRODUCERS, row.cursors, strict=True))
+    due, ends = domain.due(batches, cursors)
     entries = [entry for batch in due if batch for entry in batch.entries]
-    last_seqs = dict(zip(producers, row.last_seqs, strict=True))
+    last_seqs = dict(zip(PRODUCERS, row.last_seqs, strict=True))
     # No number above a producer's highest can be known.
     told = [entry for entry in entries if entry.seq <= last_seqs[entry.producer]]
     known = Known(before.size, {}, {}, last_seqs)
     if told or row.some_known:
         known = await _known(session, known, keys, told)
-    return _Plan(before, due, ends, domain.sift(entries, known))
+    standing = Standing(before, cursors, last_seqs)
+    return _Plan(standing, due, ends, domain.sift(entries, known))
 
 
 async def head(session: AsyncSession) -> Frontier:
@@ -204,26 +261,42 @@ async def append(
     before: Frontier,
     entries: Sequence[Entry],
     ends: Mapping[str, int] | None = None,
-) -> bool:
-    """Append, and move cursors to `ends`, in one statement.
+) -> Frontier | None:
+    """Append, and move cursors to `ends`, in one transaction; the new head.
 
-    False, with nothing done, when the head is not `before` any more.
+    session   in AUTOCOMMIT, or in a transaction in which something has been asked already
+    None, with nothing done, when the head is not `before` any more.
     """
     after, nodes = merkle.extend(before, (merkle.leaf_hash(entry.body) for entry in entries))
-    columns = map(list, zip(*entries, strict=True)) if entries else ([] for _ in _COLUMNS)
-    swapped = await session.scalar(
-        _APPEND,
-        {
-            "size": after.size,
-            "size_before": before.size,
-            "frontier": after.to_bytes(),
-            **dict(zip(_COLUMNS, columns, strict=True)),
-            "mentions": ["{" + ",".join(entry.mentions) + "}" for entry in entries],
-            "node_levels": [node.level for node in nodes],
-            "node_indexes": [node.index for node in nodes],
-            "node_hashes": list(nodes.values()),
-            "sources": list(ends or ()),
-            "ends": list((ends or {}).values()),
-        },
+    swap = (
+        *(after.size, after.to_bytes(), before.size, before.to_bytes()),
+        *([node.level for node in nodes], [node.index for node in nodes], list(nodes.values())),
+        *(list(ends or ()), list((ends or {}).values())),
     )
-    return bool(swapped)
+    async with _driver(session) as driver:
+        if len(entries) < COPY_MIN:
+            # Array by array; `mentions`, an array in itself, as text.
+            rows = [(*entry[:-1], "{" + ",".join(entry.mentions) + "}") for entry in entries]
+            columns = map(list, zip(*rows, strict=True)) if rows else [[]] * len(Entry._fields)
+            swapped = await driver.fetchval(_APPEND, *swap, *columns)
+        else:
+            async with driver.transaction():
+                # The head first: from here on nobody else appends.
+                if swapped := await driver.fetchval(_SWAP, *swap):
+                    records = ((at, *entry) for at, entry in enumerate(entries, before.size))
+                    await driver.copy_records_to_table("entry", records=records, columns=_COLUMNS)
+    return after if swapped else None
+
+
+@contextlib.asynccontextmanager
+async def _driver(session: AsyncSession) -> AsyncIterator[Any]:
+    """The session's connection as asyncpg has it, for COPY, and because SQLAlchemy's way to it
+    costs as much as appending some ten entries. Errors are SQLAlchemy's all the same.
+    """
+    pooled = await (await session.connection()).get_raw_connection()
+    try:
+        yield pooled.driver_connection
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        state = getattr(error, "sqlstate", None) or ""
+        kind = IntegrityError if state.startswith("23") else DBAPIError
+        raise kind(None, None, error, hide_parameters=True) from error

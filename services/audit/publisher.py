@@ -27,7 +27,7 @@ from shared.db import Sessions, now, try_lock
 from shared.events import emit
 from shared.logs import begin_trace
 from shared.tlog.checkpoints import Checkpoint
-from shared.tlog.merkle import Frontier, extend
+from shared.tlog.merkle import HASH_BYTES, Frontier, extend
 from shared.tlog.notes import MalformedNote, UntrustedNote, VerifierKey
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,11 @@ IDLE_S = 1.0  # other replicas' entries are seen at the latest after this
 REFUSED_RETRY_S = 2.0
 CHECKED_WAIT_S_MAX = 20.0  # below the statements' and the transaction's own timeouts
 
-_LEAVES = text("SELECT index, leaf FROM entry WHERE index >= :lo AND index < :hi ORDER BY index")
+_LEAVES = text(
+    "SELECT count(*) AS count, string_agg(leaf, ''::bytea ORDER BY index) AS leaves"
+    " FROM entry WHERE index >= :lo AND index < :hi"
+)
+_INDEXES = text("SELECT index FROM entry WHERE index >= :lo AND index < :hi ORDER BY index")
 # One statement, so that both are of one moment: others go on appending.
 _EDGE = text("SELECT size, (SELECT max(index) FROM entry) AS index_max FROM head")
 _PUBLISH = text(
@@ -289,11 +293,14 @@ class Publisher:
     ) -> AsyncIterator[tuple[int, list[bytes]]]:
         for first in range(lo, hi, LEAVES_CHUNK):
             until = min(first + LEAVES_CHUNK, hi)
-            rows = (await session.execute(_LEAVES, {"lo": first, "hi": until})).all()
-            gap = contiguous((row[0] for row in rows), first)
-            if gap is not None or len(rows) != until - first:
-                raise EntriesMissing(first + len(rows) if gap is None else gap)
-            yield first, [row.leaf for row in rows]
+            bounds = {"lo": first, "hi": until}
+            row = (await session.execute(_LEAVES, bounds)).one()
+            if row[0] != until - first:
+                indexes = list(await session.scalars(_INDEXES, bounds))
+                gap = contiguous(indexes, first)
+                raise EntriesMissing(first + len(indexes) if gap is None else gap)
+            steps = range(0, len(row.leaves), HASH_BYTES)
+            yield first, [row.leaves[at : at + HASH_BYTES] for at in steps]
 
     async def _sign(
         self, session: AsyncSession, keys: LogKeys, frontier: Frontier, head: Frontier

@@ -83,7 +83,12 @@ entry = Table(
         "index",
         postgresql_ops={"subject": "text_pattern_ops"},
     ),
-    Index("ix_entry_mentions", "mentions", postgresql_using="gin"),
+    Index(
+        "ix_entry_mentions",
+        "mentions",
+        postgresql_using="gin",
+        postgresql_with={"gin_pending_list_limit": 32768},
+    ),
 )
 
 node = Table(

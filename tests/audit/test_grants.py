@@ -73,6 +73,7 @@ async def test_the_service_cannot_rewrite_the_log(as_service, statement):
         "UPDATE feed_head SET seq = seq",
         "SELECT * FROM entry",
         "DELETE FROM idempotency",
+        "SELECT tidy_mentions()",
     ],
 )
 async def test_the_service_can_do_its_work(as_service, statement):

@@ -182,7 +182,9 @@ async def test_a_log_shorter_than_what_is_signed_is_not_written(running):
     sessions, reading = running.app.state.sessions, running.app.state.reading_sessions
     async with reading() as session:
         with pytest.raises(LogRefused):
-            await operations.take_in(session, sessions, [a_batch("needs", 1, 1)], size_signed=1)
+            await operations.Appender().take_in(
+                session, sessions, [a_batch("needs", 1, 1)], size_signed=1
+            )
     assert await entries(running) == []
 
 

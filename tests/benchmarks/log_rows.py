@@ -19,11 +19,11 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from deploy.postgres import Postgres
 from services.audit.domain import Entry, entry_of
-from services.audit.intake import Intake
+from services.audit.intake import TIDY_S, Intake, tidy
 from services.audit.keys import KeyFiles
 from services.audit.publisher import Publisher
 from services.audit.state import StateDirectory
-from shared.db import make_engine, uuid7
+from shared.db import Sessions, make_engine, uuid7
 from shared.events import CloudEvent
 from shared.migrate import upgrade
 
@@ -102,6 +102,13 @@ class Appending:
     publisher: Publisher
 
 
+async def _tidying(sessions: Sessions) -> None:
+    while True:
+        async with sessions.begin() as session:
+            await tidy(session, datetime.now(UTC))
+        await asyncio.sleep(TIDY_S)
+
+
 @contextlib.asynccontextmanager
 async def appending(url: str, state_dir: Path) -> AsyncIterator[Appending]:
     state_dir.mkdir(exist_ok=True)
@@ -112,7 +119,8 @@ async def appending(url: str, state_dir: Path) -> AsyncIterator[Appending]:
     app: Any = SimpleNamespace(state=SimpleNamespace(sessions=sessions, reading_sessions=reading))
     publisher = Publisher(StateDirectory(state_dir), KeyFiles(state_dir, ORIGIN), 0.2)
     intake = Intake(publisher)
-    tasks = [asyncio.create_task(publisher.run(app)), asyncio.create_task(intake.run(app))]
+    running = (publisher.run(app), intake.run(app), _tidying(sessions))
+    tasks = [asyncio.create_task(each) for each in running]
     try:
         yield Appending(intake, publisher)
     finally:
