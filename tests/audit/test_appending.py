@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from services.audit import domain, intake, operations
 from services.audit.domain import AppendUnknown, Batch
+from shared.db import now
 from shared.events.consumer import CursorMoved
 from tests.audit.conftest import events
 from tests.audit.test_intake import a_batch, cursor_of, hand_in
@@ -105,7 +106,7 @@ async def test_the_clock_puts_new_mentions_in_order(start):
     async with start() as running:
         await hand_in(running, a_batch("needs", 1, 50))
         async with running.app.state.sessions.begin() as session:
-            await intake.tidy(session, None)
+            await intake.tidy(session, now())
             # Nothing is left for another turn.
             assert await session.scalar(text("SELECT tidy_mentions()")) == 0
             found = await session.scalars(
