@@ -61,7 +61,7 @@ test: $(STAMP)
 
 # What the tests do to the log a few times, as often as it takes to believe it; half an hour or more.
 ordeal: $(STAMP)
-	@TAMPER_COUNT=$${TAMPER_COUNT:-10000} KILL_COUNT=$${KILL_COUNT:-200} $(BIN)/python -m pytest -n 2 -s \
+	@ORDEAL=1 TAMPER_COUNT=$${TAMPER_COUNT:-10000} KILL_COUNT=$${KILL_COUNT:-200} $(BIN)/python -m pytest -n 2 -s \
 	  tests/audit/test_tampering.py tests/audit/test_kills.py tests/audit/test_faults.py $(ARGS)
 
 lint: $(STAMP)

@@ -25,6 +25,11 @@ LONGEST_FIRST: tuple[str, ...] = (
     "tests/matching/test_driver.py",
     "tests/deploy/test_launch.py",
     "tests/loading/test_emergency.py",
+    "tests/audit/test_faults.py",
+    "tests/audit/test_kills.py",
+    "tests/audit/test_witnesses.py",
+    "tests/audit/test_keys.py",
+    "tests/audit/test_totals.py",
 )
 
 

@@ -14,7 +14,7 @@ from shared.tlog.merkle import Frontier, extend
 from tests.audit.ill_treated import IllTreated
 from tests.audit.producers import event_of
 
-COUNT = int(os.environ.get("KILL_COUNT", "4"))
+COUNT = int(os.environ.get("KILL_COUNT", "3"))
 SEED = int(os.environ.get("KILL_SEED", "20261128"))
 TARGETS = ("the service", "PostgreSQL", "both", "a backend")
 DELAY_S_MAX = 0.6
