@@ -70,7 +70,7 @@ _KEPT_BY: Mapping[str, Words] = {
 }
 _TERMS: Mapping[str, Words] = {
     "fit": ("供给适合程度 {p}%", "The offer suits the need to {p}%"),
-    "poverty": ("困难程度 {p}%", "Degree of deprivation {p}%"),
+    "poverty": ("困难程度 {p}%以上", "Degree of deprivation {p}% or more"),
     "waiting_time": ("等待时间占满期的 {p}%", "Waited {p}% of the full period"),
     "acceptance": ("预计双方接受的可能 {p}%", "Chance that both sides accept: {p}%"),
     "repeat": ("以往得过同类帮扶，减分", "Had the same kind of aid before: points off"),
