@@ -126,6 +126,8 @@ class Cosigning:
         self._leads_until = 0.0  # of time.monotonic(): half a lease ahead
         self._target: Target | None = None
         self._to_count: set[int] = set()
+        self._proving = asyncio.Lock()
+        self._proved: tuple[tuple[int, int], list[bytes]] = (0, 0), []  # the last proof, of what
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
 
@@ -281,10 +283,7 @@ class Cosigning:
             old = await self._old_size(sessions, asked)
             if old > target.size:
                 return
-            proof: list[bytes] = []
-            if 0 < old < target.size:
-                async with sessions.begin() as session:
-                    proof = await hashes.roots(session, consistency_ranges(old, target.size))
+            proof = await self._proof(sessions, old, target.size)
             try:
                 signature = await asked.witness.add(
                     old, proof, target.note, now_s=now().timestamp()
@@ -299,6 +298,17 @@ class Cosigning:
             asked.at = target.size
             return
         raise WitnessFailure("it says each time that it is at another size")
+
+    async def _proof(self, sessions: Sessions, old: int, size: int) -> list[bytes]:
+        """The consistency proof: mostly all witnesses need the same one, at the same time."""
+        if not 0 < old < size:
+            return []
+        async with self._proving:
+            if self._proved[0] != (old, size):
+                async with sessions.begin() as session:
+                    proof = await hashes.roots(session, consistency_ranges(old, size))
+                self._proved = (old, size), proof
+            return self._proved[1]
 
     async def _compare(self, asked: Asked) -> None:
         """It lies, or it knows more of this log than we do: what it can show decides."""

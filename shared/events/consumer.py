@@ -65,6 +65,7 @@ class Consumer:
     stopped_at: str | None = field(default=None, init=False)
     reached: bool = field(default=False, init=False)
     heard_at: datetime | None = field(default=None, init=False)
+    _after: int | None = field(default=None, init=False)  # None: the database is to be asked
     _ahead: "tuple[int, asyncio.Task[list[CloudEvent]]] | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -110,11 +111,16 @@ class Consumer:
             pause_s = min(pause_s * 2, RETRY_S_MAX)
 
     async def _step(self, sessions: Sessions) -> None:
-        async with sessions() as session:
-            after = await cursor(session, self.source)
+        # Where the last batch ended, if it was applied: whether the cursor stands there still is
+        # found out when the next one is.
+        after, self._after = self._after, None
+        if after is None:
+            async with sessions() as session:
+                after = await cursor(session, self.source)
         events = await self._next(after)
         self.reached = True
         if not events:
+            self._after = after
             return
         if len(events) == self.batch_size:
             # There is more, which comes over the wire while this is applied.
@@ -133,6 +139,7 @@ class Consumer:
             for event in events:
                 self.stopped_at = f"{self.source}: event {event.id} ({event.type})"
                 await self._apply(sessions, event.seq - 1, [event])
+        self._after = events[-1].seq
 
     async def _next(self, after: int) -> list[CloudEvent]:
         """What follows `after`: fetched ahead, or now."""

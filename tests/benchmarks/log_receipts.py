@@ -34,6 +34,7 @@ WARM_UP_S = 5
 A_TURN = 10  # events committed together
 WATCHED_OF = 50  # one of so many events
 POLL_S = 0.025
+PACE_KEPT = 0.98  # below this the figures say what else the machine does
 WITNESSES = 3
 WANTED_S = 1.0
 
@@ -70,6 +71,8 @@ async def measure(server: Postgres, folder: Path) -> dict[str, float]:
         waited, rate = await _told_and_watched(producer, audit)
     p50, p99 = (sorted(waited)[int(len(waited) * part)] for part in (0.5, 0.99))
     print(f"receipts with {WITNESSES} cosignatures, {rate:,.0f} events/s, {len(waited)} watched")
+    if rate < PACE_KEPT * EVENTS_PER_S:
+        print(f"  not valid: the producer did not reach {EVENTS_PER_S} events/s: a busy machine?")
     print(f"  {'p50':<28}{p50:>10.2f} s")
     print(f"  {'p99':<28}{p99:>10.2f} s    (wanted: below {WANTED_S:.0f})")
     return {"receipt_p50_s": round(p50, 3), "receipt_p99_s": round(p99, 3)}

@@ -15,7 +15,9 @@ from shared.client import Client, RemoteProblem, RemoteUnavailable
 from shared.db import uuid7
 from shared.errors import Unavailable
 from shared.events import CloudEvent, Consumer, Sequencer, cursor, emit
+from shared.events import consumer as consumer_module
 from shared.events import feed as feed_module
+from shared.events.consumer import CursorMoved
 from tests.shared.sample import ThingMade
 
 
@@ -313,6 +315,36 @@ async def test_two_replicas_of_a_consumer_apply_each_event_once(
 
         await until(applied)
     assert await effects(sessions) == list(range(1, 11))
+
+
+async def test_the_cursor_is_asked_for_only_when_it_is_not_known(
+    client, maker, feed, sessions, monkeypatch
+):
+    await make_things(client, maker, 6)
+    asked = 0
+    handed: list[tuple[int, int]] = []
+
+    async def counted(session, source: str) -> int:
+        nonlocal asked
+        asked += 1
+        return max((seq for seq, _ in handed), default=0)
+
+    async def take(after: int, events: list[CloudEvent]) -> None:
+        if len(handed) == 2 and asked == 1:  # another replica was faster, by one
+            handed.append((3, 3))
+            raise CursorMoved
+        handed.extend((event.seq, after + 1) for event in events)
+
+    monkeypatch.setattr(consumer_module, "cursor", counted)
+    consumer = Consumer("sample", feed, hand_over=take, batch_size=1)
+    async with running(consumer.run(sessions)):
+
+        async def applied() -> bool:
+            return len(handed) == 6
+
+        await until(applied)
+    assert handed == [(seq, seq) for seq in range(1, 7)]
+    assert asked == 2
 
 
 async def test_an_event_that_cannot_be_applied_stops_there_and_is_named(
