@@ -57,6 +57,7 @@ except ImportError:  # an older `cryptography`: such signatures are then not cou
 
 WIDTH = 256  # hashes of a tile
 CHUNK = 4_096  # entries read at once: a perfect subtree of 16 tiles
+GROUP = 64  # entries whose columns are compared by one hash
 TILE_EVERY = 64  # every so many published tiles are compared with what was read in bulk
 PROCESSES_FROM = 50_000  # entries from which further processes are worth their start
 REQUEST_S = 120.0  # longest time for one answer, however slowly it trickles
@@ -676,18 +677,30 @@ class Log:
             raise CannotCheck(f"{path}: not a list of columns")
         return rows
 
-    def stored(self, first: int, limit: int) -> tuple[bytes, bytes, bytes]:
-        """Bundle, leaf hashes and columns of so many entries; raises Absent, TooMuch."""
+    def stored(self, first: int, limit: int) -> list["Group"]:
+        """So many entries, with hashes of what is stored of them; raises Absent, TooMuch."""
         path = f"/v1/stored?first={first}&limit={limit}"
         content = self.get(path, STORED_BYTES_MAX)
-        blocks, at = [], 0
-        for _ in range(3):
-            length = int.from_bytes(content[at : at + 4])
-            blocks.append(content[at + 4 : at + 4 + length])
-            at += 4 + length
+        groups, at = [], 0
+        while at < len(content):
+            block = at + 68
+            end = block + int.from_bytes(content[block - 4 : block])
+            columns, leaves = content[at : at + 32], content[at + 32 : at + 64]
+            entries = content[block:end]
+            groups.append(Group(entries, entries.split(b"\x00"), columns, leaves))
+            at = end
         if at != len(content):
-            raise CannotCheck(f"{path}: not three blocks")
-        return blocks[0], blocks[1], blocks[2]
+            raise CannotCheck(f"{path}: it is cut off")
+        return groups
+
+
+class Group(NamedTuple):
+    """Some entries as they came, and what the database says the rest of their rows hashes to."""
+
+    block: bytes  # entries, parted by a byte 0, which no valid one contains
+    bodies: list[bytes]
+    columns: bytes
+    leaves: bytes
 
 
 def _problem_code(content: bytes) -> str:
@@ -783,71 +796,42 @@ def read_chunk(
         if first <= row.size <= first + number:
             _check_stored(source.policy, row, part)
     log = source.log()
-    read = _in_bulk(log, first, number) or _by_tiles(log, part, number)
-    bodies, leaves, rows = read
+    groups = _in_bulk(log, first, number)
+    if groups is None:
+        bodies = _by_tiles(log, part, number)
+    else:
+        bodies = [body for group in groups for body in group.bodies]
     hashes = [hashlib.sha256(b"\x00" + body).digest() for body in bodies]
     part.count = len(bodies)
-    if leaves and leaves != b"".join(hashes):
-        for at, digest in enumerate(hashes):
-            if leaves[32 * at : 32 * at + 32] != digest:
-                part.bad(first + at, "the stored leaf hash is not that of the entry")
+    _check_rows(source, _Slowly(log, part, bodies, hashes), groups, stored)
     _compare_published(source, log, part, bodies, hashes)
     _sum_up(source, part, hashes, sizes)
-    _check_rows(source, _Slowly(log, part), bodies, rows, stored)
     part.findings.sort()
     return part
 
 
-def _in_bulk(log: Log, first: int, number: int) -> tuple[list[bytes], bytes, list[str]] | None:
-    """Bodies, stored leaf hashes, stored rows; None when they must be read tile by tile."""
+def _in_bulk(log: Log, first: int, number: int) -> list[Group] | None:
+    """The entries in groups; None when they must be read tile by tile."""
     try:
-        bundle, leaves, columns = log.stored(first, number)
+        groups = log.stored(first, number)
     except Absent:
         return None
     except TooMuch:
         if number <= WIDTH:
             return None
         half = (number // 2 + WIDTH - 1) // WIDTH * WIDTH
-        halves = [_in_bulk(log, first, half), _in_bulk(log, first + half, number - half)]
-        if halves[0] is None or halves[1] is None:
-            return None
-        (a, b, c), (d, e, f) = halves[0], halves[1]
-        return a + d, b + e, c + f
-    try:
-        bodies = unpack(bundle)
-    except Bad:
-        return None
-    if len(bodies) != number:
-        return None
-    rows = _plain_rows(columns, number)
-    return bodies, leaves or bytes(32 * number), rows
+        one, other = _in_bulk(log, first, half), _in_bulk(log, first + half, number - half)
+        return None if one is None or other is None else one + other
+    sizes = [len(group.bodies) for group in groups]
+    due = [min(GROUP, number - at) for at in range(0, number, GROUP)]
+    return groups if sizes == due else None
 
 
-NOT_PLAIN = bytes([*range(0x1E), ord('"'), ord("\\"), 0x7F])
-
-
-def _plain_rows(columns: bytes, number: int) -> list[str]:
-    """The rows as text; `""` for one that has to be looked at by itself.
-
-    As many separators as there must be: so none stands inside a value, and no value is null.
-    """
-    if columns.count(b"\x1e") != number or columns.count(b"\x1f") != 9 * number:
-        return [""] * number
-    all_plain = len(columns.translate(None, NOT_PLAIN)) == len(columns)
-    rows = columns.decode("utf-8", "replace").split("\x1e")[:-1]
-    if all_plain:
-        return rows
-    unfit = re.compile('[\x00-\x1d"\\\\\x7f]')
-    return ["" if unfit.search(row) else row for row in rows]
-
-
-def _by_tiles(log: Log, part: Part, number: int) -> tuple[list[bytes], bytes, list[str]]:
+def _by_tiles(log: Log, part: Part, number: int) -> list[bytes]:
     """As `_in_bulk`, from the tiles: it also says exactly what is missing, and goes no further."""
     bodies: list[bytes] = []
-    leaves: list[bytes] = []
     for first in range(part.first, part.first + number, WIDTH):
         width = min(WIDTH, part.first + number - first)
-        whole = True
         try:
             found = unpack(log.tile("entries", first // WIDTH, width))
             if len(found) != width:
@@ -859,18 +843,9 @@ def _by_tiles(log: Log, part: Part, number: int) -> tuple[list[bytes], bytes, li
             part.bad(place[0], f"entries are missing ({error})", place[0] if lacking else place[1])
             # What stands before the gap may have been moved up: an entry that was dropped is found
             # where it stood, not where the log ends now.
-            whole, width = False, place[0] - first
-            found = _before_the_gap(log, first, width)
+            return bodies + _before_the_gap(log, first, place[0] - first)
         bodies += found
-        try:
-            tile = log.tile("0", first // WIDTH, width) if found else b""
-            leaves.append(tile[: 32 * len(found)].ljust(32 * len(found)))
-        except Absent as error:
-            part.bad(first, f"the tile of level 0 is missing ({error})", first + width - 1)
-            leaves.append(b"".join(map(leaf_hash, found)))
-        if not whole:
-            break
-    return bodies, b"".join(leaves), [""] * len(bodies)
+    return bodies
 
 
 def _before_the_gap(log: Log, first: int, width: int) -> list[bytes]:
@@ -954,77 +929,103 @@ FACTS = {
     "needs.totals_told", "donors.totals_told", "matching.totals_told", *MOVED.values(),
     *(ALLOCATED + state for state in ALLOCATION_STATES),
 }  # fmt: skip
-TRACE = re.compile(r'"traceparent":"[0-9A-Za-z-]{0,100}",')
+# An entry of plain values (no quote, so no escaped one; nor, as is looked at later, a backslash).
+FORM = re.compile(
+    r"(?<![^\x00])(?=[a-z ]{8} [0-9]{20}\n)(?P<producer>[a-z]+) +0*(?P<seq>[1-9][0-9]*)\n"
+    r'\{"actor":"([^"]*)","actorrole":"([^"]*)","data":(\{[^\x00]*\}),'
+    r'"datacontenttype":"application/json",(?:"division":"([^"]+)",)?"id":"([^"]{36})",'
+    r'"sequence":"(?P=seq)","source":"(?P=producer)","specversion":"1.0","subject":"([^"]*)",'
+    r'"time":"([^"]*)",(?:"traceparent":"[0-9A-Za-z-]{0,100}",)?"type":"([^"]*)"\}(?![^\x00])'
+)
+VALUES = re.compile(r'"([0-9a-fA-F]{8}-[0-9a-fA-F-]{27})"(?!\s*:)').findall  # ids, but not keys
+NOT_PLAIN = bytes([*range(0x1E), ord("\\")])
+BETWEEN = os.urandom(12).hex()  # not to be foreseen, so in no entry
+
+
+# What a valid entry says, as far as it is needed further on: producer, number, id, type, division,
+# time, data. Plain tuples: there are many.
+Row = tuple[str, int, str, str, str | None, str, Any]
+
+
+def _rows_in(group: Group, count: int) -> list[Row] | None:
+    """The entries, if their columns are stored as they say; None if that must be looked at.
+
+    That is as strict as taking each apart: form and data leave room for nothing else, and in the
+    text that is hashed no value contains a separator, for there are as many as there must be.
+    """
+    try:
+        found = FORM.findall(str(group.block, "utf-8"))
+        if len(found) != count:
+            return None
+        producers, seqs, actors, roles, texts, divisions, keys, subjects, moments, kinds = zip(
+            *found, strict=True
+        )
+        between = f',"{BETWEEN}",'
+        parsed = json.loads(f"[{between.join(texts)}]")
+    except (ValueError, RecursionError):
+        return None
+    # One in two is what was put in between: so each text is one value.
+    if len(parsed) != 2 * count - 1 or parsed[1::2] != [BETWEEN] * (count - 1):
+        return None
+    mentions = map(_mentioned, subjects, texts, parsed[::2])
+    columns = (producers, seqs, actors, roles, tuple(mentions), divisions, keys, subjects, moments)
+    told = "\x1e".join(map("\x1f".join, zip(*columns, kinds, strict=True))).encode()
+    if (
+        hashlib.sha256(told).digest() != group.columns
+        or told.count(b"\x1f") != 9 * count
+        or told.count(b"\x1e") != count - 1
+        or len(told.translate(None, NOT_PLAIN)) != len(told)
+    ):
+        return None
+    numbers = map(int, seqs)
+    return list(zip(producers, numbers, keys, kinds, divisions, moments, parsed[::2], strict=True))
+
+
+def _mentioned(subject: str, text: str, data: dict[str, Any]) -> str:
+    """The ids in subject and data, sorted; in upper case they agree with no column."""
+    if "\\" in text:  # what looks like a value may stand within one
+        return "{" + ",".join(sorted(_mentions({"subject": subject, "data": data}))) + "}"
+    found = VALUES(text)
+    for each in subject.split("/"):
+        if len(each) == 36:
+            found.append(each)
+    return "{" + ",".join(sorted({*found})) + "}"
 
 
 def _check_rows(
     source: Source,
     slowly: "_Slowly",
-    bodies: list[bytes],
-    rows: list[str],
+    groups: list[Group] | None,
     covering: "tuple[Stored, ...]",
 ) -> None:
-    """Does every body begin and end as its stored columns say, around valid data?
-
-    That is quicker than taking each body apart, and as strict: head, data and tail leave room for
-    nothing else. What it does not settle is looked at slowly.
-    """
-    part, parse = slowly.part, json.JSONDecoder().raw_decode
-    keys: list[str] = []
-    last: dict[str, int] = {}
+    """Is what is stored of the entries what they say? And what do they say to those after them?"""
+    part, last = slowly.part, dict[str, int]()
     times = _Timeliness(part, covering)
-    at = part.first - 1
-    for body, row in zip(bodies, rows, strict=True):
-        at += 1
-        try:
-            key, producer, seq_text, kind, subject, division, actor, role, stored, mentions = (
-                row.split("\x1f")
-            )
-            text = str(body, "utf-8")
-            head = (
-                f'{producer:<8} {seq_text:0>20}\n{{"actor":"{actor}","actorrole":"{role}","data":'
-            )
-            if not text.startswith(head):
-                raise ValueError
-            data, end = parse(text, len(head))
-            where = f'"division":"{division[1:]}",' if division else ""
-            tail = (
-                f',"datacontenttype":"application/json",{where}"id":"{key}","sequence":"{seq_text}",'
-                f'"source":"{producer}","specversion":"1.0","subject":"{subject}",'
-                f'"time":"{stored[:10]}T{stored[11:19]}.{stored[20:-3]:0<6}Z",'
-            )
-            after = end + len(tail)
-            if text[after + 1 : after + 3] == "tr" and (trace := TRACE.match(text, after)):
-                after = trace.end()
-            if (
-                not text.startswith(tail, end)
-                or text[after:] != f'"type":"{kind}"}}'
-                or stored[-3:] != "+00"
-                or type(data) is not dict
-                or not _are_mentioned(subject, data, mentions)
-            ):
-                raise ValueError
-            seq = int(seq_text)
-        except (ValueError, RecursionError):
-            event = slowly.look(at, body)
-            if event is None:
+    keys: list[str] = []
+    for first in range(0, part.count, GROUP):
+        count = min(GROUP, part.count - first)
+        mine = b"".join(slowly.hashes[first : first + count])
+        rows: Sequence[Row | None] | None = None
+        if groups and hashlib.sha256(mine).digest() == groups[first // GROUP].leaves:
+            rows = _rows_in(groups[first // GROUP], count)
+        if rows is None:
+            rows = [slowly.look(part.first + first + at) for at in range(count)]
+        for at, row in enumerate(rows, start=part.first + first):
+            if row is None:
                 keys.append("0" * 32)
                 continue
-            producer, seq = event["source"], int(event["sequence"])
-            key, kind, data = _id_of(event), str(event.get("type")), event.get("data")
-            division = f"={event['division']}" if isinstance(event.get("division"), str) else ""
-            stored = str(event.get("time")).replace("T", " ")
-        if at >= times.upto or not times.earliest <= stored[:19] <= times.latest:
-            times.look(at, stored[:19])
-        if last.get(producer) != seq - 1:
-            part.number(at, producer, seq, last)
-        last[producer] = seq
-        keys.append(key)
-        if kind in FACTS:
-            told = data if isinstance(data, dict) else {}
-            part.facts.append(Fact(at, producer, seq, kind, division[1:] or None, told))
-        if source.wanted and (key in source.wanted or str(at) in source.wanted):
-            part.digests[at] = (key, data)
+            producer, seq, key, kind, division, moment, data = row
+            if at >= times.upto or not times.earliest <= moment <= times.latest:
+                times.look(at, moment)
+            if last.get(producer) != seq - 1:
+                part.number(at, producer, seq, last)
+            last[producer] = seq
+            keys.append(key)
+            if kind in FACTS:
+                told = data if isinstance(data, dict) else {}
+                part.facts.append(Fact(at, producer, seq, kind, division or None, told))
+            if source.wanted and (key in source.wanted or str(at) in source.wanted):
+                part.digests[at] = (key, data)
     part.ids = bytes.fromhex("".join(keys).replace("-", ""))
     part.seqs = {name: (*place, last[name]) for name, place in part.begins.items()}
 
@@ -1097,11 +1098,11 @@ class Stored:
 
     @property
     def latest(self) -> str:
-        return _plain_moment(self.signed_at, CLOCK_SKEW_S)
+        return _plain_moment(self.signed_at, CLOCK_SKEW_S) + "~"  # after any fraction of it
 
 
 def _plain_moment(moment: datetime, seconds: int) -> str:
-    return (moment + timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S")
+    return (moment + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _check_stored(policy: Policy, row: Stored, part: Part) -> None:
@@ -1166,24 +1167,6 @@ class StoredCheckpoints:
         return self.rows[0] if self.rows else None
 
 
-def _are_mentioned(subject: str, data: dict[str, Any], mentions: str) -> bool:
-    """Are the ids in `{id,id}`, sorted, those in the subject and the data? If in doubt, no.
-
-    36 characters without a comma or brace that stand in `{id,id}` are one of its ids.
-    """
-    found = []
-    for value in (*subject.split("/"), *data.values()):
-        if type(value) is str:
-            if len(value) == 36:
-                if value in mentions and "," not in value and "{" not in value:
-                    found.append(value)
-                elif UUID.fullmatch(value):
-                    return False  # in upper case: it is settled slowly
-        elif type(value) is dict or type(value) is list:
-            found += _mentions({"data": value})
-    return f"{{{','.join(sorted(set(found)))}}}" == mentions
-
-
 def _mentions(event: dict[str, Any]) -> set[str]:
     found: set[str] = set()
     open_values: list[Any] = [*str(event.get("subject")).split("/"), event.get("data")]
@@ -1208,15 +1191,21 @@ def _id_of(event: dict[str, Any]) -> str:
 
 
 class _Slowly:
-    """Takes a body apart and compares it with its columns, value by value."""
+    """Takes a body apart and compares it with what is stored of it, value by value."""
 
-    def __init__(self, log: Log, part: Part) -> None:
-        self.log, self.part = log, part
+    def __init__(self, log: Log, part: Part, bodies: list[bytes], hashes: list[bytes]) -> None:
+        self.log, self.part, self.bodies, self.hashes = log, part, bodies, hashes
         self.tile = -1
         self.rows: dict[int, dict[str, Any]] = {}
+        self.leaves: bytes | None = None
 
-    def look(self, at: int, body: bytes) -> dict[str, Any] | None:
-        """The event in the body, None if there is none; says what is wrong."""
+    def look(self, at: int) -> Row | None:
+        """What the entry says, None if it is none; says what is wrong."""
+        self._read(at // WIDTH)
+        body, digest = self.bodies[at - self.part.first], self.hashes[at - self.part.first]
+        place = 32 * (at % WIDTH)
+        if self.leaves is not None and self.leaves[place : place + 32] != digest:
+            self.part.bad(at, "the stored leaf hash is not that of the entry")
         event = event_in(body)
         if event is None:
             self.part.bad(at, "the entry has not the form of one")
@@ -1224,20 +1213,30 @@ class _Slowly:
         producer, seq = body[:8].decode().strip(), int(body[9:29])
         if event.get("source") != producer or event.get("sequence") != str(seq):
             self.part.bad(at, "the entry's prefix says another source or number than its event")
-        row = self._row(at)
+        row = self.rows.get(at)
         if row is None:
             self.part.bad(at, "the entry has no query columns")
         elif differing := _differing(row, event, producer, seq):
             names = ", ".join(differing)
             self.part.bad(at, f"query columns are not those of the entry: {names}")
-        return event | {"source": producer, "sequence": str(seq)}
+        kind, division, moment = (event.get(name) for name in ("type", "division", "time"))
+        division = division if isinstance(division, str) else None
+        data = event.get("data")
+        return producer, seq, _id_of(event), str(kind), division, str(moment), data
 
-    def _row(self, at: int) -> dict[str, Any] | None:
-        if at // WIDTH != self.tile:
-            self.tile = at // WIDTH
-            rows = self.log.columns(self.tile * WIDTH, WIDTH)
-            self.rows = {row["index"]: row for row in rows}
-        return self.rows.get(at)
+    def _read(self, tile: int) -> None:
+        """Fetch what is stored of these entries, unless it is there."""
+        if tile == self.tile:
+            return
+        self.tile, first = tile, tile * WIDTH
+        self.rows = {row["index"]: row for row in self.log.columns(first, WIDTH)}
+        width = min(WIDTH, self.part.first + self.part.count - first)
+        try:
+            self.leaves = self.log.tile("0", tile, width)
+        except Absent as error:
+            self.leaves = None
+            problem = f"the tile of level 0 is missing ({error})"
+            self.part.bad(first, problem, first + width - 1)
 
 
 def event_in(body: bytes) -> dict[str, Any] | None:
@@ -2393,6 +2392,7 @@ def _opened(text: Any) -> list[Any] | None:
 
 def main(words: list[str] | None = None) -> int:
     """Verify as the command line asks, and say what was found."""
+    sys.setswitchinterval(0.0005)  # a thread that reads must not wait long for one that computes
     arguments = _arguments(words)
     status, findings, summary = check(arguments)
     if not arguments.json:

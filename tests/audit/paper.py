@@ -103,12 +103,8 @@ class PaperLog:
                     nodes = [root_of(nodes[at : at + 256]) for at in full]
                 return b"".join(nodes[first : first + width])
             case ["v1", "stored"]:
-                blocks = (
-                    self._bundle(first, last),
-                    b"".join(self.leaves[first:last]),
-                    "".join(map(self._row, self.entries[first:last])).encode(),
-                )
-                return b"".join(struct.pack(">I", len(each)) + each for each in blocks)
+                groups = range(first, last, 64)
+                return b"".join(self._group(at, min(at + 64, last)) for at in groups)
             case ["v1", "stored", "checkpoints"]:
                 sizes = sorted(size for size in {*self.kept, self.size} if size > asked["after"])
                 return json.dumps({"data": [*map(self._stored_checkpoint, sizes)]}).encode()
@@ -157,15 +153,21 @@ class PaperLog:
         bodies = [entry.body for entry in self.entries[first:last]]
         return b"".join(struct.pack(">H", len(body)) + body for body in bodies)
 
+    def _group(self, first: int, last: int) -> bytes:
+        columns = "\x1e".join(map(self._row, self.entries[first:last])).encode()
+        leaves = b"".join(self.leaves[first:last])
+        block = b"\0".join(entry.body for entry in self.entries[first:last])
+        hashed = hashlib.sha256(columns).digest() + hashlib.sha256(leaves).digest()
+        return hashed + struct.pack(">I", len(block)) + block
+
     def _row(self, entry: domain.Entry) -> str:
-        division = "" if entry.division is None else f"={entry.division}"
-        moment = entry.time.isoformat(sep=" ").replace("+00:00", "+00")
         mentions = "{" + ",".join(map(str, entry.mentions)) + "}"
         values = (
-            entry.key, entry.producer, entry.seq, entry.type, entry.subject, division,
-            entry.actor, entry.actor_role, moment, mentions,
+            entry.producer, entry.seq, entry.actor, entry.actor_role, mentions,
+            entry.division or "", entry.key, entry.subject, f"{entry.time:%Y-%m-%dT%H:%M:%S.%fZ}",
+            entry.type,
         )  # fmt: skip
-        return "\x1f".join(map(str, values)) + "\x1e"
+        return "\x1f".join(map(str, values))
 
     def _columns(self, index: int, entry: domain.Entry) -> dict[str, Any]:
         return {

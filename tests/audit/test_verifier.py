@@ -130,6 +130,9 @@ async def test_a_changed_query_column_is_found(filled):
         "actor_role = 'x'",
         "time = time + interval '1 microsecond'",
         "mentions = '{}'",
+        "time = time - interval '4051 years'",  # 2026 BC
+        "division = coalesce(division, '') || 'x'",
+        "actor = actor || chr(31)",
     ]
     for index, change in reversed(list(enumerate(changes, start=40))):
         await filled.tamper(f"UPDATE entry SET {change} WHERE index = {index}")
@@ -315,3 +318,20 @@ async def test_receipts_check_offline(log, tmp_path):
     status, problem = check()
     assert status == 2
     assert "give the entry" in problem
+
+
+async def test_a_column_that_is_null_is_found_though_its_neighbour_tells_its_row(filled):
+    """The hashed text would be the same if a row could be left out and be told by another."""
+    line = (
+        "producer || u || seq || u || actor || u || actor_role || u || mentions::text || u"
+        " || coalesce(division, '') || u || key || u || subject || u ||"
+        " to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || u || type"
+    )
+    await filled.tamper(
+        "ALTER TABLE entry ALTER COLUMN actor DROP NOT NULL",
+        f"UPDATE entry SET type = type || chr(30) || (SELECT {line} FROM"
+        " (SELECT *, chr(31) AS u FROM entry WHERE index = 71) AS other) WHERE index = 70",
+        "UPDATE entry SET actor = NULL WHERE index = 71",
+    )
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, 70), summary

@@ -480,3 +480,61 @@ def test_an_event_id_that_stands_twice_is_found_however_many_are_held_at_once(
         status, summary = twice.verify(url)
     assert (status, summary["first_bad_index"]) == (1, 50)
     assert "twice" in summary["problem"]
+
+
+# ---------------------------------------------------------------- what is only compared by a hash
+
+ID = "01a223a9-7cac-7ca0-87ef-c11c9aaae931"
+
+
+def _with_data(paper, at, data, mentions=None):
+    """The log, with this text as the data of an entry, and these ids as its stored mentions."""
+    entry = paper.entries[at]
+    head, _, rest = entry.body.partition(b'"data":')
+    _, between, tail = rest.rpartition(b',"datacontenttype"')
+    body = b"".join((head, b'"data":', data.encode(), between, tail))
+    mentions = entry.mentions if mentions is None else mentions
+    paper.entries[at] = entry._replace(body=body, mentions=mentions)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ['{"a":}'],
+        ['{"a":1},{"b":2}'],
+        ['{"a":[{}', '{}]}'],  # together they would be one value,
+        ['{"a":[{}', '{}]}', '{},{}'],  # and here as many as there are entries
+        ['{"a":1}\x00{"b":1}'],
+    ],
+)  # fmt: skip
+def test_data_that_is_no_json_is_bad_though_it_is_signed(paper, texts):
+    for at, text in enumerate(texts, start=100):
+        _with_data(paper, at, text, ())
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 100), summary
+    assert "not the form" in summary["problem"]
+
+
+@pytest.mark.parametrize(
+    ("data", "mentions", "status"),
+    [
+        (f'{{"a":"{ID}"}}', [ID], 0),
+        (f'{{"a":"{ID}"}}', [], 1),
+        (f'{{"a":"{ID.upper()}"}}', [ID], 0),
+        (f'{{"a":"{ID.upper()}"}}', [], 1),
+        (f'{{"{ID}":["{ID.replace("1", "2")}"]}}', [ID.replace("1", "2")], 0),
+        (f'{{"{ID}" : 1}}', [ID], 1),
+        (f'{{"a":"x\\"{ID}"}}', [ID], 1),
+        (f'{{"a":"x\\"{ID}"}}', [], 0),
+        (f'{{"a":"\\u0030{ID[1:]}"}}', [], 1),
+        (f'{{"a":" {ID}"}}', [ID], 1),
+    ],
+)
+def test_mentions_are_the_ids_that_are_values(paper, data, mentions, status):
+    subject = paper.entries[100].body.partition(b'"subject":"')[2].partition(b'"')[0].decode()
+    of_subject = [each for each in subject.split("/") if len(each) == 36]
+    _with_data(paper, 100, data, sorted({*of_subject, *mentions}))
+    with served(paper.answer) as url:
+        found, summary = paper.verify(url)
+    assert (found, summary["first_bad_index"]) == (status, 100 if status else None), summary

@@ -32,7 +32,7 @@ COLUMNS = (
     *("index", "body", "key", "producer", "seq", "type", "subject", "division", "actor"),
     *("actor_role", "time", "mentions"),
 )
-_BEGAN = datetime(2026, 11, 1, 8, 0, tzinfo=UTC)
+_BEGAN = datetime.now(UTC) - timedelta(hours=1)  # told in time
 _TYPES = ("need_submitted", "need_verified", "need_noticed", "need_published", "need_renewed")
 
 
