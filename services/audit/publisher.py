@@ -193,13 +193,16 @@ class Publisher:
         if self._frontier is None or last is None or self._frontier.size != last.size:
             self._frontier = await self._check(session, head, last)
         await self._compare(session, keys, self._frontier.size, seen)
-        published = False
-        if copy is not None and self._published_size != copy[0].size:
-            published = await self._publish(session, *copy)
+        # Committed before anything newer is signed: were both in one transaction that fails, the
+        # next turn would know of the newer one only, and the database would lack this for ever.
+        published = copy is not None and self._published_size != copy[0].size
+        if copy is not None and published:
+            await self._publish(session, *copy)
         if last is not None:
             keys = await rotation.carry_out(session, self._keys, keys, last.size)
         if last is None or head.size > last.size:
-            published = await self._sign(session, keys, self._frontier, head)
+            if not published:
+                published = await self._sign(session, keys, self._frontier, head)
         elif head.size < last.size:
             raise LogRefused(
                 f"The log has {head.size} entries where {last.size} have been signed: its tail is "
