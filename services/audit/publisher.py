@@ -197,6 +197,7 @@ class Publisher:
         # next turn would know of the newer one only, and the database would lack this for ever.
         published = copy is not None and self._published_size != copy[0].size
         if copy is not None and published:
+            await asyncio.to_thread(self._state.remember, copy[1])
             await self._publish(session, *copy)
         if last is not None:
             keys = await rotation.carry_out(session, self._keys, keys, last.size)

@@ -6,14 +6,16 @@ leaves        the leaf hashes under the last checkpoint, 32 bytes each: their ro
               one, so they tell which entry was changed, and are not changed unnoticed
 log.*         the keys (services/audit/keys.py)
 
-Order of writing: leaves, checkpoints, checkpoint, each on disk before the next; only then does the
+Order of writing: leaves, checkpoint, checkpoints, each on disk before the next; only then does the
 checkpoint go to the database, where it is published. So the copy is never behind what anybody has
 seen. It is never ahead of the log either, for it is made of committed entries; if the process dies
-before the database has the checkpoint, the next start publishes the copy. What stands in `leaves`
-or `checkpoints` beyond `checkpoint` was never signed away: it is written over.
+before the database has the checkpoint, the next start publishes the copy, before anything newer is
+signed: so `checkpoints` holds none that the database will not have. What stands in `leaves` beyond
+`checkpoint` was never signed away: it is written over.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +25,9 @@ from shared.files import write_durably
 from shared.tlog.checkpoints import Checkpoint
 from shared.tlog.merkle import HASH_BYTES
 from shared.tlog.notes import MalformedNote, UntrustedNote
+
+_TAIL_BYTES = 64 * 1024  # longer than any checkpoint with its signatures
+_ENDS = re.compile("\n— [^\n]+\n\n".encode())
 
 
 class StateDirectory:
@@ -67,8 +72,26 @@ class StateDirectory:
 
     def keep_checkpoint(self, note: str) -> None:
         """Make `note` the last checkpoint signed; its leaves are kept already."""
-        with self._history.open("ab") as file:
-            file.write(note.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
         write_durably(self._copy, note.encode(), mode=0o644)
+        self.remember(note)
+
+    def remember(self, note: str) -> None:
+        """Make the last checkpoint signed, `note`, the last of `checkpoints`; twice is once."""
+        descriptor = os.open(self._history, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            end = os.lseek(descriptor, 0, os.SEEK_END)
+            first = max(0, end - _TAIL_BYTES)
+            tail = os.pread(descriptor, end - first, first)
+            # An append may have been torn; what it would have said is in `checkpoint`.
+            whole = max((found.end() for found in _ENDS.finditer(tail)), default=0)
+            added = note.encode() + b"\n"
+            if tail[:whole].endswith(added):
+                return
+            if first + whole < end and (whole or not first):
+                os.ftruncate(descriptor, first + whole)
+            os.lseek(descriptor, 0, os.SEEK_END)
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(added)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -3,14 +3,17 @@
 import stat
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.audit.domain import LogRefused
 from services.audit.keys import KeyFiles
 from services.audit.state import StateDirectory
 from shared.tlog.checkpoints import open_checkpoint
 from shared.tlog.merkle import Frontier, extend
-from shared.tlog.notes import VerifierKey
+from shared.tlog.notes import Signer, VerifierKey
 from tests.audit.conftest import events
+
+LOG = Signer("log.test", Ed25519PrivateKey.from_private_bytes(bytes(32)))
 
 
 async def test_the_key_is_made_once_and_only_its_owner_may_read_it(start):
@@ -185,3 +188,18 @@ def test_damaged_files_are_named(tmp_path, file):
 
     with pytest.raises(LogRefused, match=file):
         open_all()
+
+
+def test_a_torn_end_of_the_history_is_mended_and_no_checkpoint_stands_in_it_twice(tmp_path):
+    state = StateDirectory(tmp_path)
+    notes = [LOG.sign(f"log.test\n{size}\n{'A' * 43}=\n") for size in (1, 2, 3)]
+    for note in notes:
+        state.keep_checkpoint(note)
+    history = tmp_path / "checkpoints"
+    whole = history.read_bytes()
+    assert whole == "".join(f"{note}\n" for note in notes).encode()
+    first = len(f"{notes[0]}\n{notes[1]}\n".encode())
+    for end in range(first, len(whole) + 1):
+        history.write_bytes(whole[:end])
+        state.remember(notes[2])
+        assert history.read_bytes() == whole, end
