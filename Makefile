@@ -18,7 +18,7 @@ $(shell $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.ready-*)
 help:
 	@echo 'make run           set up, start, load the example, do the main job; Ctrl-C stops (ONCE=1: stops by itself)'
 	@echo 'make test          every test, on real PostgreSQL (ARGS="-k feed": some; ARGS="-n 0": in one process)'
-	@echo 'make ordeal        10,000 changes behind the log, 200 kills, full disks (the tests make a few of each)'
+	@echo 'make ordeal        10,000 changes behind the log, 200 kills, full disks (the tests change a few, and kill nothing)'
 	@echo 'make lint          style, types, borders, locks'
 	@echo 'make bench         measure what the tests do not (ONLY="solver round": some of it)'
 	@echo 'make bench-quality   measure how well needs and offers are ranked, on ../shared/data/matching-*'

@@ -21,8 +21,8 @@ DELAY_S_MAX = 0.6
 EVENTS_A_TURN = 60
 
 
-# A connection that dies with its server is left to the garbage collector by asyncpg: its warning
-# then hits whatever test runs next. So this runs by itself, in `make ordeal`.
+# Transports cut off by a kill were seen unclosed, and their warning failed the run; the cause is not
+# found yet. Until then this runs by itself, in `make ordeal`.
 pytestmark = pytest.mark.skipif(not os.environ.get("ORDEAL"), reason="make ordeal")
 
 
