@@ -18,7 +18,7 @@ $(shell $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.ready-*)
 help:
 	@echo 'make run           set up, start, load the example, do the main job; Ctrl-C stops (ONCE=1: stops by itself)'
 	@echo 'make test          every test, on real PostgreSQL (ARGS="-k feed": some; ARGS="-n 0": in one process)'
-	@echo 'make ordeal        10,000 changes behind the log, 200 kills, full disks (the tests change a few, and kill nothing)'
+	@echo 'make ordeal        10,000 changes behind the log, 200 kills, full disks (the tests do some of each)'
 	@echo 'make lint          style, types, borders, locks'
 	@echo 'make bench         measure what the tests do not (ONLY="solver round": some of it)'
 	@echo 'make bench-quality   measure how well needs and offers are ranked, on ../shared/data/matching-*'
@@ -59,10 +59,11 @@ run: $(STAMP)
 test: $(STAMP)
 	@exec $(BIN)/python -m pytest -n 3 $(ARGS)
 
-# What the tests do to the log a few times, as often as it takes to believe it; half an hour or more.
+# What the tests do to the log and to a round a few times, as often as it takes to believe it; half an hour or more.
 ordeal: $(STAMP)
-	@ORDEAL=1 TAMPER_COUNT=$${TAMPER_COUNT:-10000} KILL_COUNT=$${KILL_COUNT:-200} $(BIN)/python -m pytest -n 2 -s \
-	  tests/audit/test_tampering.py tests/audit/test_kills.py tests/audit/test_faults.py $(ARGS)
+	@ORDEAL=1 TAMPER_COUNT=$${TAMPER_COUNT:-10000} KILL_COUNT=$${KILL_COUNT:-200} CRASH_ROUNDS=$${CRASH_ROUNDS:-3} \
+	  $(BIN)/python -m pytest -n 2 -s tests/audit/test_tampering.py tests/audit/test_kills.py \
+	  tests/audit/test_faults.py tests/system/test_crash.py $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check -q .

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
+import hypothesis
 import pytest
 
 from deploy.postgres import Postgres
@@ -31,6 +32,11 @@ PG_URL = "PYTEST_PG_URL"
 NewDatabase = Callable[[str], str]
 MakeToken = Callable[..., dict[str, str]]
 _server = pytest.StashKey[Postgres]()
+
+
+# How long an example takes says something of the machine only.
+hypothesis.settings.register_profile("duijie", deadline=None)
+hypothesis.settings.load_profile("duijie")
 
 
 def pytest_configure(config: pytest.Config) -> None:

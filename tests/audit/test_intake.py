@@ -392,7 +392,7 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(), json_values), st.text(), st.text())
 def test_bodies_are_canonical_json_whichever_way_they_are_written(data, actor, extra):
     event = an_event("needs", 1, data=data, actor=actor, novel={"x": extra, extra: [1]})

@@ -21,11 +21,6 @@ DELAY_S_MAX = 0.6
 EVENTS_A_TURN = 60
 
 
-# Transports cut off by a kill were seen unclosed, and their warning failed the run; the cause is not
-# found yet. Until then this runs by itself, in `make ordeal`.
-pytestmark = pytest.mark.skipif(not os.environ.get("ORDEAL"), reason="make ordeal")
-
-
 @pytest.fixture
 async def treated():
     made = IllTreated()
@@ -44,9 +39,9 @@ async def told_on_and_on(treated):
         await asyncio.sleep(0.004)
 
 
-async def watched(treated):
+async def watched(treated, over):
     """Somebody outside keeps every checkpoint that is shown."""
-    while True:
+    while not over.is_set():
         await treated.checkpoint()
         await asyncio.sleep(0.01)
 
@@ -82,7 +77,8 @@ async def test_nothing_shown_is_lost_and_nothing_is_there_twice(treated):
     chance = Random(SEED)
     await treated.grown_to(0)
     telling = asyncio.create_task(told_on_and_on(treated))
-    watching = asyncio.create_task(watched(treated))
+    over = asyncio.Event()
+    watching = asyncio.create_task(watched(treated, over))
     struck: Counter[str] = Counter()
     for turn in range(COUNT):
         size = max(treated.seen, default=0)
@@ -92,14 +88,15 @@ async def test_nothing_shown_is_lost_and_nothing_is_there_twice(treated):
         await strike(treated, target)
         struck[target] += 1
     telling.cancel()
+    await asyncio.wait({telling})
     told = dict(treated.producers.told)
     for _ in range(int(WAIT_S / 0.1)):
         if await theirs(treated) == sum(told.values()):
             break
         await asyncio.sleep(0.1)
     await treated.grown_to(await size_of(treated))
-    watching.cancel()
-    await asyncio.gather(telling, watching, return_exceptions=True)
+    over.set()
+    await watching
 
     rows = await treated.rows("SELECT index, key, producer, seq, leaf FROM entry ORDER BY index")
     assert [row["index"] for row in rows] == list(range(len(rows)))

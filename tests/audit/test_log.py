@@ -80,7 +80,7 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(), json_values), st.text(min_size=1), st.text())
 def test_no_content_stops_the_log(data, subject, actor):
     event = an_event("needs", 1, data=data, subject=subject, actor=actor)

@@ -29,7 +29,7 @@ from tests.matching.instances import (
     per_need,
 )
 
-some = settings(deadline=None, max_examples=100)
+some = settings(max_examples=100)
 
 
 def never() -> bool:
@@ -90,7 +90,7 @@ def test_tiers_get_what_the_exact_solver_gives_them(instance):
         assert served[instance.tier == tier.tier].sum() == tier.most
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(instances(quantity_max=3, tiers=1, size=2).filter(lambda i: len(i.need) > 0))
 def test_one_tier_is_near_the_best_of_all_integral_assignments(instance):
     weight = instance.weights()
@@ -280,7 +280,7 @@ def test_needs_come_and_go_and_lines_get_more():
     assert_stands(standing)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(instances(tiers=1, size=6), st.data())
 def test_an_open_auction_is_as_good_as_a_new_one_after_every_change(instance, data):
     last = data.draw(st.integers(0, len(instance.required) - 1))

@@ -12,7 +12,7 @@ from tests.matching.instances import assert_feasible, instances, last_stage, opt
 full = instances(groups=True, caps=True, steps=True).filter(lambda i: len(i.need) > 0)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(full)
 def test_the_exact_answer_is_the_linear_programmes_and_its_prices_prove_it(instance):
     solution = solve(instance, method="exact")
@@ -25,7 +25,7 @@ def test_the_exact_answer_is_the_linear_programmes_and_its_prices_prove_it(insta
     assert [tier.gap_ppm for tier in solution.tiers] == [0] * len(solution.tiers)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(full, st.randoms(use_true_random=False))
 def test_any_prices_give_a_bound(instance, random):
     solution = solve(instance, method="exact")

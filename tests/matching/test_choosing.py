@@ -77,9 +77,7 @@ def ranked(found):
     return tuple(served[tier] for tier in range(3)), found.rank[1]
 
 
-SOME = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+SOME = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 @SOME

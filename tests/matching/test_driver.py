@@ -12,6 +12,7 @@ from services.matching import driver, following
 from shared.client import Client
 from shared.db import now
 from shared.events import CloudEvent
+from tests.breaking_off import breaking_off
 from tests.matching.conftest import World, running_world
 
 PUTS = {"donors": "/v1/reservations", "needs": "/v1/commitments"}
@@ -272,26 +273,27 @@ async def test_two_rounds_of_one_snapshot_never_hold_more_than_there_is(driven):
 
 async def test_a_driver_killed_at_many_moments_leaves_every_allocation_whole(driven):
     rows = await driven.proposed(needs=30, quantity=3)
-    for point in range(40):
-        await driven.world.rows("matching", "UPDATE allocation SET try_at = now()")
-        job = asyncio.create_task(driven.carry())
-        await asyncio.sleep(0.002 * point)
-        job.cancel()
-        await asyncio.gather(job, return_exceptions=True)
-        if point % 10 == 3:
-            # In between, somebody cancels some of them, in whatever state they are.
-            await driven.world.post(
-                "/allocation-batches",
-                driven.world.county,
-                {
-                    "action": "cancel",
-                    "items": [
-                        {"allocation_id": row["id"], "reason_code": "mistake"}
-                        for row in rows[point // 10 :: 7]
-                    ],
-                },
-            )
-        await driven.world.consistent()
+    with breaking_off():
+        for point in range(40):
+            await driven.world.rows("matching", "UPDATE allocation SET try_at = now()")
+            job = asyncio.create_task(driven.carry())
+            await asyncio.sleep(0.002 * point)
+            job.cancel()
+            await asyncio.gather(job, return_exceptions=True)
+            if point % 10 == 3:
+                # In between, somebody cancels some of them, in whatever state they are.
+                await driven.world.post(
+                    "/allocation-batches",
+                    driven.world.county,
+                    {
+                        "action": "cancel",
+                        "items": [
+                            {"allocation_id": row["id"], "reason_code": "mistake"}
+                            for row in rows[point // 10 :: 7]
+                        ],
+                    },
+                )
+            await driven.world.consistent()
     await driven.carry_all()
     await driven.world.consistent()
     ends = {await driven.state(row) for row in rows}

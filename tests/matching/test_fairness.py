@@ -143,7 +143,7 @@ def test_groups_are_concave_laminar_and_withhold_nothing(placed, terms):
             assert len(set(instance.tier[level.of_need == row])) == 1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(placed(), terms)
 def test_the_flow_with_groups_is_the_linear_programmes_optimum(placed, terms):
     instance, codes = placed
@@ -209,7 +209,7 @@ def _best_value(instance, amount):
     return -float(found.fun or 0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(placed(tiers=1), st.integers(100, 1000), st.integers(1, 3000))
 def test_a_fairer_curve_never_lowers_what_floors_are_served(placed, floor, strength):
     instance, codes = placed

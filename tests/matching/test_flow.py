@@ -47,7 +47,7 @@ def best_weight(instance: Instance, weight: np.ndarray, served: np.ndarray) -> f
     return -float(found.fun or 0)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(instances())
 def test_every_prefix_of_tiers_gets_its_maximum_flow(instance):
     quantity = solve(instance).quantity
@@ -57,7 +57,7 @@ def test_every_prefix_of_tiers_gets_its_maximum_flow(instance):
         assert served[instance.tier <= tier].sum() == max_flow_of_prefix(instance, tier)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(instances().filter(lambda i: len(i.need) > 0))
 def test_within_the_amounts_the_weight_is_the_linear_programmes_optimum(instance):
     quantity = solve(instance).quantity
@@ -67,7 +67,7 @@ def test_within_the_amounts_the_weight_is_the_linear_programmes_optimum(instance
     assert abs(reached - optimum) <= 1e-6 * max(1.0, optimum)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(instances(quantity_max=3, tiers=1, size=2))
 def test_one_tier_is_the_best_of_all_integral_assignments(instance):
     weight = instance.weights()

@@ -80,7 +80,7 @@ def similarities(hits: list[Hit]) -> list[float]:
     return [round(hit.similarity, 5) for hit in hits]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     changes=changes,
     query=st.tuples(st.sampled_from(CLASSES), st.sampled_from(CODES), st.integers(51, 60)),
@@ -155,7 +155,7 @@ def test_many_queries_at_once_give_what_each_gives_alone():
         assert [hit.id for hit in together[i]] == [hit.id for hit in alone]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     changes=changes,
     served=st.lists(st.sampled_from(CODES), min_size=1, max_size=3),
@@ -286,7 +286,7 @@ def a_need(number: int, terms: dict[str, Any]) -> NeedTerms:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     lines=st.lists(terms_of_lines, max_size=30),
     needs=st.lists(terms_of_needs, min_size=1, max_size=5),
@@ -455,7 +455,7 @@ word_changes = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(changes=word_changes, anew=st.booleans())
 def test_scores_are_those_of_a_fresh_index_whatever_went_before(changes, anew):
     index = WordIndex(1)

@@ -55,7 +55,7 @@ def test_scores_are_those_of_the_formula():
 
 
 @given(st.lists(st.text("米口罩 tent rope95ml", max_size=12), max_size=8), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pairs_rank_and_bounds_agree_whatever_the_texts(documents: list[str], data: st.DataObject):
     model = TextModel.of(documents)
     queries = data.draw(st.lists(st.text("米口罩 tent rope95ml", max_size=12), max_size=4))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.matching.solver import online
@@ -43,7 +43,6 @@ def instances(draw):
     )
 
 
-@settings(deadline=None)
 @given(instances(), instances(), st.integers(0, 3000))
 def test_a_placement_keeps_amounts_lots_whole_needs_and_what_is_kept_back(new, past, share):
     lines = min(len(new.available), len(past.available))

@@ -94,9 +94,7 @@ def snapshots(draw, policies_=(FAIR, PLAIN)):
     return a_snapshot(needs, lines, draw(st.sampled_from(policies_)))
 
 
-SOME = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+SOME = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 @SOME

@@ -148,7 +148,7 @@ documents = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     made=documents,
     text=st.sampled_from([None, "口罩", "儿童口罩", "手套"]),

@@ -204,7 +204,7 @@ arrays = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(arrays=arrays, flipped=st.integers(0, 10**6))
 def test_any_flipped_bit_is_noticed(tmp_path_factory, arrays, flipped):
     path = tmp_path_factory.mktemp("stored") / "file"

@@ -66,7 +66,7 @@ def assert_feasible(instance, quantity):
     assert keeps(instance, quantity)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(instances())
 def test_no_whole_need_is_split_and_no_part_is_below_its_lot(instance):
     relaxed = divisible(instance)
@@ -79,7 +79,7 @@ def test_no_whole_need_is_split_and_no_part_is_below_its_lot(instance):
         assert tier.served == served[instance.tier == tier.tier].sum()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(instances(), st.integers(0, 2))
 def test_what_a_tier_gets_does_not_depend_on_later_tiers_needs(instance, last):
     """Later needs, however good, take nothing from the repair of earlier ones."""
@@ -115,7 +115,7 @@ def best_of_all(instance: Instance) -> int:
     return best
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(instances(needs_max=5, lines_max=3, tiers=1, mixed=False, lots=False))
 def test_small_instances_of_whole_needs_reach_the_best_of_all(instance):
     found = make_whole(instance, divisible(instance))
@@ -123,7 +123,7 @@ def test_small_instances_of_whole_needs_reach_the_best_of_all(instance):
     assert reached == best_of_all(instance)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(instances(tiers=1, mixed=False, lots=False))
 def test_welfare_never_beats_the_bound_by_value_alone(instance):
     """The divisible optimum without a duty to hand out everything bounds the whole one."""
@@ -202,7 +202,7 @@ def most_units(instance: Instance) -> int:
     return best
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(instances(needs_max=2, lines_max=2, quantity_max=6, tiers=1, mixed=False))
 def test_small_instances_with_lots_hand_out_as_many_units_as_can_be(instance):
     instance = replace(instance, whole=np.zeros_like(instance.whole))
@@ -224,7 +224,7 @@ def test_a_lot_is_made_room_for_by_a_need_that_can_go_elsewhere():
     assert per_need(instance, found.quantity).tolist()[1] == 6
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(instances(needs_max=5, tiers=2), st.integers(1, 3000), st.integers(1, 1000))
 def test_groups_and_their_floors_are_kept_in_sight(instance, strength, floor):
     terms = fairness.FairnessTerms(

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.audit.tiles import BadTilePath, TileSpan, is_published, parse_span
@@ -35,7 +35,6 @@ def roots_of(ranges):
     return [definition(LEAVES[lo:hi]) for lo, hi in ranges]
 
 
-@settings(deadline=None)
 @given(sizes)
 def test_appending_gives_the_root_of_the_definition(size):
     frontier, nodes = extend(Frontier(), LEAVES[:size])
@@ -45,7 +44,6 @@ def test_appending_gives_the_root_of_the_definition(size):
         assert digest == definition(LEAVES[node.index << 8 : (node.index + 1) << 8])
 
 
-@settings(deadline=None)
 @given(sizes, sizes)
 def test_appending_in_two_steps_is_appending_in_one(first, second):
     one, more = sorted((first, second))
@@ -54,7 +52,6 @@ def test_appending_in_two_steps_is_appending_in_one(first, second):
     assert Frontier.from_bytes(one, half.to_bytes()) == half
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_planned_inclusion_proof_verifies_and_nothing_else_does(data):
     size = data.draw(st.integers(1, 1_100))
@@ -73,7 +70,6 @@ def test_planned_inclusion_proof_verifies_and_nothing_else_does(data):
             merkle.verify_inclusion(index, size, LEAVES[index], proof[:at] + proof[at + 1 :], root)
 
 
-@settings(deadline=None)
 @given(positive, positive)
 def test_planned_consistency_proof_verifies_and_not_with_another_root(one, other):
     first, second = sorted((one, other))
@@ -87,7 +83,6 @@ def test_planned_consistency_proof_verifies_and_not_with_another_root(one, other
         merkle.verify_consistency(first, second, roots[0], wrong, proof)
 
 
-@settings(deadline=None)
 @given(positive, positive)
 def test_proof_ranges_split_into_perfect_subtrees(one, other):
     first, second = sorted((one, other))
@@ -107,7 +102,6 @@ def test_a_frontier_must_fit_its_size():
         Frontier.from_bytes(1, b"short")
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**15), st.integers(1, 256))
 def test_a_tile_has_one_path(index, width):
     span = TileSpan(index, width)

@@ -1,8 +1,8 @@
 """Killing any service, or PostgreSQL, at any moment of a round leaves nothing half done.
 
-Three rounds; in every stage of each, one process is killed at a moment chosen by what was seen to
-have happened by then, plus a seeded delay, and started again at once. The people of the round know
-nothing of it: they repeat what was not answered.
+Two rounds, three in `make ordeal`; in every stage of each, one process is killed at a moment chosen
+by what was seen to have happened by then, plus a seeded delay, and started again at once. Those who
+play the round know nothing of it: they repeat what was not answered.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import cycle, islice
 from random import Random
 
 import pytest
@@ -22,9 +23,10 @@ from tests.system.life import STAGES, Life
 
 # Another seed is another schedule: CRASH_SEED=7 make test ARGS=tests/system/test_crash.py
 SEED = int(os.environ.get("CRASH_SEED", "20201124"))
-TOWNSHIPS = ("430224101000", "430224103000", "430224112000")
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "2"))
+TOWNSHIPS = ("430224101000", "430224103000", "430224112000")[:ROUNDS]
 TARGETS = (*SERVICES, "postgres", "backend")
-NEEDS, OFFERS = 60, 15
+NEEDS, OFFERS = 40, 12
 DELAY_S_MAX = 0.1
 
 
@@ -38,13 +40,12 @@ class Blow:
 
 
 def schedule(seed: int) -> list[dict[str, Blow]]:
-    """One blow for each stage of each round; every target equally often, no stage twice the same.
-
-    With six targets, eight stages and three rounds: four blows each.
+    """One blow for each stage of each round; targets as equally often as can be, no stage twice the
+    same. With six targets, eight stages and three rounds: four blows each.
     """
     chance = Random(seed)
     rounds = len(TOWNSHIPS)
-    targets = list(TARGETS) * (len(STAGES) * rounds // len(TARGETS))
+    targets = list(islice(cycle(TARGETS), len(STAGES) * rounds))
     while True:
         chance.shuffle(targets)
         by_stage = [targets[n * rounds : (n + 1) * rounds] for n in range(len(STAGES))]
@@ -128,13 +129,13 @@ async def _counted(system: System) -> int:
 in_the_midst: list[bool] = []
 
 
-ROUNDS = [
+ATTACKED = [
     pytest.param(township, blows, id=f"township-{township[6:9]}")
     for township, blows in zip(TOWNSHIPS, schedule(SEED), strict=True)
 ]
 
 
-@pytest.mark.parametrize(("township", "blows"), ROUNDS)
+@pytest.mark.parametrize(("township", "blows"), ATTACKED)
 async def test_a_round_under_attack_ends_with_everything_complete_or_undone(
     system, township, blows
 ):
@@ -155,7 +156,7 @@ async def test_a_round_under_attack_ends_with_everything_complete_or_undone(
 async def test_the_blows_fell_where_they_hurt(system):
     """Guards the test above: had it been slow to strike, it would have proved nothing."""
     struck = {target: system.kills.count(target) for target in TARGETS}
-    assert sum(struck.values()) >= 20
+    assert sum(struck.values()) >= len(STAGES) * ROUNDS - 2
     assert all(struck.values()), struck
     assert sum(in_the_midst) >= len(in_the_midst) * 2 // 3, in_the_midst
 

@@ -240,7 +240,7 @@ async def test_no_refusal_repeats_what_was_sent(system, people, watch, way):
     refused, chance = 0, Random(way)
     for route in all_routes():
         token = _token_for(system, route)
-        for value in chance.sample(_one_of_each(people.personal), 2):
+        for value in chance.sample(_one_of_each(people.personal), 1):
             answer = await _malformed(system, route, token, way, value.text)
             found = watch.seen(answer.text + str(dict(answer.headers)))
             assert not found, (route, way, answer.status_code, answer.text)
