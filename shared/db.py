@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
+import asyncpg
 import uuid6
 from fastapi import Depends, Request
 from sqlalchemy import DateTime, MetaData, text
@@ -100,6 +101,11 @@ def constraint_of(error: IntegrityError) -> str | None:
     return None
 
 
+# What asyncpg may raise of a connection that is killed while it asks; SQLAlchemy lets it through.
+CutOff = asyncpg.InternalClientError
+# What a statement may raise when the database is lost, and more: `is_passing` tells.
+STORAGE_ERRORS = (OSError, DBAPIError, PoolTimeout, CutOff)
+
 # SQLSTATE classes: connection lost, transaction rolled back (deadlock), resources, intervention.
 _PASSING = frozenset({"08", "40", "53", "57"})
 
@@ -109,7 +115,7 @@ def is_passing(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
         return error.connection_invalidated or state[:2] in _PASSING
-    return isinstance(error, (OSError, PoolTimeout))
+    return isinstance(error, (OSError, PoolTimeout, CutOff))
 
 
 async def lock(session: AsyncSession, key: str) -> None:

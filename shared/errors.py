@@ -11,12 +11,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from shared.db import is_passing
+from shared.db import STORAGE_ERRORS, is_passing
 from shared.logs import current_trace_id, logged_path
 
 log = logging.getLogger(__name__)
@@ -228,7 +226,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ErrorReply, reply)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
-    for kind in (DBAPIError, PoolTimeout, OSError):
+    for kind in STORAGE_ERRORS:
         app.add_exception_handler(kind, storage)
     app.add_exception_handler(Exception, bug)
 

@@ -17,12 +17,11 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic_settings import BaseSettings
 from sqlalchemy import event, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from shared.callers import KeySet, Public
-from shared.db import Sessions, is_passing, make_engine, now, try_lock
+from shared.db import STORAGE_ERRORS, Sessions, is_passing, make_engine, now, try_lock
 from shared.errors import COMMON_RESPONSES, Problem, add_error_handlers
 from shared.events.consumer import Consumer
 from shared.events.outbox import EMITTED
@@ -235,7 +234,7 @@ async def _run_clock(clock: Clock, sessions: Sessions) -> None:
         begin_trace()
         try:
             handled = await _tick(clock, sessions, now())
-        except (OSError, DBAPIError) as error:
+        except STORAGE_ERRORS as error:
             log.warning("clock not run", extra={"clock": clock.name, "error": str(type(error))})
             handled = 0
         if not handled:

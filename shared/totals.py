@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.bodies import ReadBody
 from shared.callers import Caller, require
-from shared.db import Sessions, now, try_lock
+from shared.db import STORAGE_ERRORS, Sessions, now, try_lock
 from shared.errors import Conflict, Unavailable, responses
 from shared.events.model import Emission, Event
 from shared.events.outbox import emit_all
@@ -145,7 +145,7 @@ class Teller:
                 told = await self.tell_due(app.state.sessions, now())
             except LedgerBusy:
                 told = False
-            except (OSError, DBAPIError) as error:
+            except STORAGE_ERRORS as error:
                 log.warning("totals not told", extra={"error": type(error).__name__})
                 told = False
             if not told:

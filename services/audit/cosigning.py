@@ -19,7 +19,6 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 from sqlalchemy import Row, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit import hashes
@@ -27,7 +26,7 @@ from services.audit.contract import AlarmRaised, QuorumMet
 from services.audit.domain import EntriesMissing
 from services.audit.publisher import Publisher
 from services.audit.witnesses import Witness, WitnessAt, WitnessFailure, WitnessRefused
-from shared.db import Sessions, now
+from shared.db import STORAGE_ERRORS, Sessions, now
 from shared.events import Event, emit
 from shared.logs import begin_trace
 from shared.tlog.merkle import consistency_ranges
@@ -141,7 +140,7 @@ class Cosigning:
         finally:
             self._leads_until = 0.0
             # The next process need not wait for the lease to run out; if this fails, it does.
-            with contextlib.suppress(OSError, DBAPIError):
+            with contextlib.suppress(*STORAGE_ERRORS):
                 async with app.state.sessions.begin() as session:
                     await session.execute(_RELEASE, {"me": self._me})
 
@@ -165,7 +164,7 @@ class Cosigning:
                 else:
                     async with sessions.begin() as session:
                         await self._turn(session)
-            except (OSError, DBAPIError) as error:
+            except STORAGE_ERRORS as error:
                 log.warning("witnesses not asked", extra={"error": type(error).__name__})
                 self._aim(None)
                 await asyncio.sleep(RETRY_S_MIN)
@@ -264,7 +263,7 @@ class Cosigning:
                 asked.done = target.size
             except (WitnessFailure, EntriesMissing) as error:
                 fails = str(error)
-            except (OSError, DBAPIError) as error:
+            except STORAGE_ERRORS as error:
                 fails = type(error).__name__
             if fails != asked.fails:
                 extra = {"witness": asked.witness.name, "reason": fails}

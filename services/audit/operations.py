@@ -294,8 +294,12 @@ async def _driver(session: AsyncSession) -> AsyncIterator[Any]:
     costs as much as appending some ten entries. Errors are SQLAlchemy's all the same.
     """
     pooled = await (await session.connection()).get_raw_connection()
+    driver: Any = pooled.driver_connection
     try:
-        yield pooled.driver_connection
+        yield driver
+    except asyncpg.InternalClientError:  # cut off while it asked: nobody else may get it
+        driver.terminate()
+        raise
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         state = getattr(error, "sqlstate", None) or ""
         kind = IntegrityError if state.startswith("23") else DBAPIError

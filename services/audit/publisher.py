@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Sequence
 
 from fastapi import FastAPI
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit import hashes, operations, rotation
@@ -23,7 +22,7 @@ from services.audit.domain import EntriesMissing, LogRefused, contiguous
 from services.audit.keys import KeyFiles, LogKeys
 from services.audit.state import StateDirectory
 from services.audit.witnesses import Witness, ask_all
-from shared.db import Sessions, now, try_lock
+from shared.db import STORAGE_ERRORS, Sessions, now, try_lock
 from shared.events import emit
 from shared.logs import begin_trace
 from shared.tlog.checkpoints import Checkpoint
@@ -136,7 +135,7 @@ class Publisher:
                 self._refuse(error.detail)
                 await asyncio.sleep(REFUSED_RETRY_S)
                 continue
-            except (OSError, DBAPIError) as error:
+            except STORAGE_ERRORS as error:
                 # The database or the state directory cannot be reached: nothing may be appended
                 # that could not be signed.
                 self._refuse(f"not checked, {type(error).__name__}")

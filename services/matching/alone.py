@@ -11,8 +11,8 @@ from contextlib import suppress
 
 from fastapi import FastAPI
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
+from shared.db import STORAGE_ERRORS
 from shared.logs import begin_trace
 
 RETRY_S = 1.0
@@ -42,5 +42,5 @@ async def repeat_alone(
                     await asyncio.sleep(pause_s)
         finally:
             # Returned to the pool it would keep the lock; closed it cannot.
-            with suppress(DBAPIError, OSError):
+            with suppress(*STORAGE_ERRORS):
                 await connection.invalidate()

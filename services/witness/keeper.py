@@ -12,12 +12,11 @@ from functools import partial
 
 from fastapi import FastAPI
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from services.witness import operations
 from services.witness.domain import Logs, WitnessRefused
 from services.witness.state import StateDirectory
-from shared.db import Sessions
+from shared.db import STORAGE_ERRORS, Sessions
 from shared.logs import begin_trace
 from shared.tlog.notes import Cosigner
 
@@ -55,7 +54,7 @@ class Keeper:
             except WitnessRefused as error:
                 self._refuse(error.detail)
                 await asyncio.sleep(RETRY_S)
-            except (OSError, DBAPIError) as error:
+            except STORAGE_ERRORS as error:
                 self._refuse(f"not opened, {type(error).__name__}")
                 await asyncio.sleep(RETRY_S)
         await app.state.stopping.wait()

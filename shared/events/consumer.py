@@ -13,11 +13,10 @@ from datetime import datetime
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.client import Client, RemoteFailure, RemoteProblem
-from shared.db import Sessions, now, try_lock
+from shared.db import STORAGE_ERRORS, Sessions, now, try_lock
 from shared.errors import Unavailable
 from shared.events.feed import FeedBehind
 from shared.events.model import CloudEvent
@@ -91,7 +90,7 @@ class Consumer:
                 log.info("feed applied by another replica", extra={"source": self.source})
             except RemoteFailure as error:
                 log.warning("feed not reached", extra={"source": self.source, "error": str(error)})
-            except (OSError, DBAPIError, PoolTimeout) as error:
+            except STORAGE_ERRORS as error:
                 self.stopped_at = self.stopped_at or f"{self.source}: {type(error).__name__}"
                 log.warning(
                     "feed not applied",
@@ -212,7 +211,7 @@ def is_of_an_event(error: Exception) -> bool:
         # SQLSTATE class 22: data exceptions, which not every driver makes a DataError.
         state = getattr(error.orig, "sqlstate", None) or ""
         return isinstance(error, (IntegrityError, DataError)) or state.startswith("22")
-    return not isinstance(error, (CursorMoved, OSError, PoolTimeout, Unavailable))
+    return not isinstance(error, (CursorMoved, Unavailable, *STORAGE_ERRORS))
 
 
 async def cursor(session: AsyncSession, source: str) -> int:

@@ -34,6 +34,9 @@ WITH moved AS (
 SELECT count(*) FROM numbered
 """
 
+# What a connection may raise that is lost, or never was.
+LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 
 class Sequencer:
     """Runs in every replica of a service; the one that holds the advisory lock moves events."""
@@ -59,14 +62,14 @@ class Sequencer:
         while True:
             try:
                 connection = await asyncpg.connect(self._dsn, timeout=10, command_timeout=30)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except LOST as error:
                 log.warning("sequencer cannot connect", extra={"error": type(error).__name__})
                 await asyncio.sleep(RETRY_S)
                 continue
             try:
                 await connection.add_listener(CHANNEL, self._notified)
                 await self._lead(connection)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except LOST as error:
                 log.warning("sequencer lost its connection", extra={"error": type(error).__name__})
                 await asyncio.sleep(RETRY_S)
             finally:

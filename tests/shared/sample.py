@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
+import asyncpg
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 from sqlalchemy import text
@@ -75,6 +76,8 @@ async def make_thing(
         raise ThingRefused("Not this one.")
     if body.name == "bug":
         raise RuntimeError("secret detail")
+    if body.name == "cut off":  # as asyncpg says it when the server is killed in mid-question
+        raise asyncpg.InternalClientError("cannot switch to state 12")
     if body.name == "breaks a rule":
         await session.execute(text("INSERT INTO feed_head (one) VALUES (false)"))
     if body.name == "loses the database":

@@ -9,7 +9,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy import Row, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit.contract import TotalsAlarm
@@ -23,7 +22,7 @@ from services.audit.reckoning.movements import (
     movement_of,
     telling_of,
 )
-from shared.db import Sessions, now, try_lock
+from shared.db import STORAGE_ERRORS, Sessions, now, try_lock
 from shared.events import cursor
 from shared.logs import begin_trace
 
@@ -65,7 +64,7 @@ class Reckoner:
                 more = await self.step(app.state.sessions, now())
                 if not more and time.monotonic() >= until:
                     more = await self.look(app.state.sessions, now())
-            except (OSError, DBAPIError) as error:
+            except STORAGE_ERRORS as error:
                 log.warning("totals not reckoned", extra={"error": type(error).__name__})
                 await asyncio.sleep(RETRY_S)
                 continue
