@@ -14,6 +14,8 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from shared.client import certificates
+
 TIMEOUT_S = 60.0
 ATTEMPTS_MAX = 5
 
@@ -37,7 +39,9 @@ class Api:
     """
 
     def __init__(self, base_url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_S, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=base_url, timeout=TIMEOUT_S, transport=transport, verify=certificates()
+        )
 
     async def aclose(self) -> None:
         await self._http.aclose()

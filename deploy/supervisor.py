@@ -24,6 +24,7 @@ from typing import Self
 import httpx
 
 from deploy.postgres import dies_with_parent
+from shared.client import certificates
 
 POLL_S = 0.1
 READY_TIMEOUT_S = 90.0
@@ -133,7 +134,7 @@ class Supervisor:
     async def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
         waiting = list(self._programs)
-        async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=2.0, trust_env=False, verify=certificates()) as client:
             while waiting:
                 self.raise_if_died()
                 if time.monotonic() > deadline:

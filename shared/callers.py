@@ -20,6 +20,7 @@ import jwt
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from shared.client import certificates
 from shared.errors import Forbidden, Unauthenticated, Unavailable
 from shared.vocabulary import divisions
 
@@ -150,7 +151,9 @@ class KeySet:
     async def _read(self, location: str) -> None:
         try:
             if location.startswith(("http://", "https://")):
-                async with httpx.AsyncClient(timeout=KEY_SET_TIMEOUT_S) as client:
+                async with httpx.AsyncClient(
+                    timeout=KEY_SET_TIMEOUT_S, verify=certificates()
+                ) as client:
                     answer = await client.get(location)
                     answer.raise_for_status()
                     document = answer.json()

@@ -23,6 +23,7 @@ from deploy.loading.account import Remark, RowAccount
 from deploy.loading.records import NeedRecord, OfferRecord
 from services.donors import contract as donors
 from services.needs import contract as needs
+from shared.client import certificates
 
 BATCH = 200
 TIMEOUT_S = 60.0
@@ -53,6 +54,7 @@ class Sender:
             timeout=TIMEOUT_S,
             headers={"Authorization": f"Bearer {token}"},
             transport=transport,
+            verify=certificates(),
         )
 
     async def __aenter__(self) -> Self:

@@ -19,7 +19,7 @@ from services.audit.reckoning import Reckoner
 from services.audit.routes import log_router, proved_router, totals_router, trail_router
 from services.audit.state import StateDirectory
 from services.audit.witnesses import ANSWER_S_MAX, read_policy, witnesses_of
-from shared.client import Client
+from shared.client import Client, certificates
 from shared.events import CloudEvent, Consumer, feed_router
 from shared.service import Clock, ServiceSettings, Task, create_service
 
@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The audit service; its settings come from the environment unless they are given."""
     settings = settings or Settings()
     policy, policy_id = read_policy(settings.witness_policy)
-    http = httpx.AsyncClient(timeout=ANSWER_S_MAX)
+    http = httpx.AsyncClient(timeout=ANSWER_S_MAX, verify=certificates())
     witnesses = witnesses_of(policy, http)
     log = Publisher(
         StateDirectory(settings.state_dir),

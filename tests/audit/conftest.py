@@ -21,6 +21,7 @@ from deploy.postgres import free_port
 from services.audit import domain, operations, verifier
 from services.audit.app import Settings, create_app
 from services.audit.contract import Producer
+from shared.client import certificates
 from shared.events import CloudEvent
 from shared.tlog.merkle import Frontier, extend
 
@@ -245,7 +246,9 @@ def _starter(database, issuer, tmp_path) -> Start:
                 serving.result()
             await asyncio.sleep(0.01)
         try:
-            async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+            async with httpx.AsyncClient(
+                base_url=url, timeout=120, verify=certificates()
+            ) as client:
                 yield Running(app, url, made[name], state_dir, client)
         finally:
             server.should_exit = True

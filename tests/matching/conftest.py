@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,6 +21,7 @@ from services.audit import app as audit
 from services.donors import app as donors
 from services.matching import app as matching
 from services.needs import app as needs
+from shared.client import certificates
 from shared.issuer import Issuer
 from tests.donors.builders import a_line, an_offer, an_organization
 from tests.needs.builders import CITY, COUNTY, TOWNSHIP, a_household, a_need, once
@@ -37,7 +40,8 @@ class World:
         self.urls = {name: f"http://127.0.0.1:{free_port()}" for name in SERVICES}
         self.apps: dict[str, FastAPI] = {}
         self.settings: dict[str, Any] = {}
-        self.client = httpx.AsyncClient(timeout=60)
+        self.client = httpx.AsyncClient(timeout=60, verify=certificates())
+        self._idle: defaultdict[str, list[Any]] = defaultdict(list)
         self._stops: dict[str, Callable[[], Awaitable[None]]] = {}
         self.clerk = token("entry_clerk", subject="clerk", division=CITY)
         self.coordinator = token("alliance_coordinator", subject="coordinator", division=CITY)
@@ -82,6 +86,8 @@ class World:
         for name in list(self._stops):
             await self.stop(name)
         await self.client.aclose()
+        for connection in chain.from_iterable(self._idle.values()):
+            await connection.close()
 
     # ------------------------------------------------------------ calling
 
@@ -130,13 +136,17 @@ class World:
         return answer
 
     async def rows(self, service: str, statement: str, *values: Any) -> list[Any]:
-        connection = await asyncpg.connect(
-            self.settings[service].database_url.replace("+asyncpg", "")
-        )
+        """Behind the service's back; connections are kept, since tests ask a great deal."""
+        url = self.settings[service].database_url.replace("+asyncpg", "")
+        idle = self._idle[service]
+        connection = idle.pop() if idle else await asyncpg.connect(url)
         try:
-            return list(await connection.fetch(statement, *values))
-        finally:
-            await connection.close()
+            found = list(await connection.fetch(statement, *values))
+        except BaseException:
+            connection.terminate()
+            raise
+        idle.append(connection)
+        return found
 
     # --------------------------------------------------- needs and offers
 
