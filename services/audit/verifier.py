@@ -1141,6 +1141,7 @@ class StoredCheckpoints:
         self.log, self.rows, self.over = log, deque[Stored](), False
         self.last = Stored(-1, b"", "", datetime.fromtimestamp(0, UTC), (), (), None)
         self.known = True
+        self.malformed: str | None = None  # then nothing more of them is read
 
     def covering(self, size: int) -> tuple[Stored, ...]:
         """Those not given yet up to `size`, and the one beyond it (which will be given again)."""
@@ -1156,15 +1157,26 @@ class StoredCheckpoints:
         if not self.rows and not self.over:
             path = f"/v1/stored/checkpoints?after={self.last.size}&limit={self.PAGE}"
             try:
-                page = self.log.json(path)["data"]
+                self.over = not self._take(self.log.json(path)["data"])
             except Absent:
-                page, self.known = [], False
-            for row in page:
-                before = None if self.last.size < 0 else self.last.at
-                self.last = Stored.read(row, before)
-                self.rows.append(self.last)
-            self.over = not page
+                self.over, self.known = True, False
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+                after = (
+                    f"after that of size {self.last.size}" if self.last.size >= 0 else "at first"
+                )
+                self.over = True
+                self.malformed = f"stored checkpoints are malformed {after}: {error!r}"
         return self.rows[0] if self.rows else None
+
+    def _take(self, page: Any) -> bool:
+        """Read them; whether there were any."""
+        for each in page:
+            row = Stored.read(each, None if self.last.size < 0 else self.last.at)
+            if not self.last.size < row.size <= SIZE_MAX:
+                raise ValueError(f"size {row.size} follows {self.last.size}")
+            self.last = row
+            self.rows.append(row)
+        return bool(page)
 
 
 def _mentions(event: dict[str, Any]) -> set[str]:
@@ -1676,6 +1688,8 @@ class Verification:
         if target is None:
             return 0
         whole = self._read_entries(target.size)
+        if self.stored.malformed is not None:
+            self.bad(max(self.stored.last.size, 0), self.stored.malformed, target.size)
         self._compare_roots(target, whole)
         self._compare_head()
         for index in self.unique.repeats():

@@ -380,7 +380,7 @@ def _stored(paper, change):
     return served(paper.answer)
 
 
-def _of(size, **values):
+def _of(size, /, **values):
     def change(rows):
         for row in rows:
             if row["size"] == size:
@@ -396,6 +396,36 @@ def _cosigned(size, **values):
                 row["cosignatures"][0] |= values
 
     return change
+
+
+def _replaced(rows, *others):
+    rows[:] = others
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows.reverse(),
+        lambda rows: rows.extend(rows[:1]),
+        lambda rows: _replaced(rows, rows[0], rows[0]),
+        lambda rows: _replaced(rows, "a checkpoint"),
+        lambda rows: _replaced(rows, *rows[0]),
+        lambda rows: rows[0].pop("note"),
+        _of(10, size="ten"),
+        _of(10, size=-1),
+        _of(100, size=2**70),
+        _of(10, at="yesterday"),
+        _of(10, at=None),
+        _of(10, root=7),
+        _of(10, cosignatures=None),
+        _of(10, quorum_at=[[]]),
+    ],
+)
+def test_stored_checkpoints_of_another_form_are_bad_and_come_to_an_end(paper, change):
+    with _stored(paper, change) as url:
+        status, summary = paper.verify(url)
+    assert status == 1
+    assert "stored checkpoints are malformed" in summary["problem"]
 
 
 @pytest.mark.parametrize(
