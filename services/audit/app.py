@@ -56,7 +56,7 @@ class Settings(ServiceSettings):
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The audit service; its settings come from the environment unless they are given."""
     settings = settings or Settings()
-    policy, policy_id = read_policy(settings.witness_policy)
+    policy = read_policy(settings.witness_policy)
     http = httpx.AsyncClient(timeout=ANSWER_S_MAX, verify=certificates())
     witnesses = witnesses_of(policy, http)
     log = Publisher(
@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         witnesses,
         [party.key for party in policy.logs],
     )
-    cosigning = Cosigning(log, policy, policy_id, witnesses, settings.quorum_alarm_s)
+    cosigning = Cosigning(log, policy, witnesses, settings.quorum_alarm_s)
     intake = Intake(log)
     urls: dict[Producer, str] = {
         "needs": settings.needs_url,
@@ -106,7 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.log, app.state.intake = log, intake
     app.state.policy = policy
     # By what its rows are known that say which checkpoints have a quorum; None: none is asked for.
-    app.state.quorum = None if policy.is_met(()) else policy_id
+    app.state.quorum = None if policy.is_met(()) else policy.identity
     return app
 
 

@@ -100,23 +100,18 @@ class Asked:
 
 
 class Cosigning:
-    """One per process.
-
-    policy_id  SHA-256 of the policy's text
-    alarm_s    how long the oldest checkpoint without a quorum may wait
-    """
+    """One per process; `alarm_s`: how long the oldest checkpoint without a quorum may wait."""
 
     def __init__(
         self,
         publisher: Publisher,
         policy: Policy,
-        policy_id: bytes,
         witnesses: Sequence[Witness],
         alarm_s: float,
     ) -> None:
         self._publisher = publisher
         self._policy = policy
-        self._policy_id = policy_id
+        self._policy_id = policy.identity
         self._asked = [Asked(witness) for witness in witnesses]
         self._names = {party.key: name for name, party in policy.witnesses.items()}
         self._alarm = timedelta(seconds=alarm_s)

@@ -5,7 +5,7 @@ node         roots of full tiles (levels 8, 16, 24): 0.7 bytes an entry
 head         the one row that is updated: size and frontier, compared and swapped by appenders
 checkpoint   every signed checkpoint
 cosignature  what witnesses signed of them; `at` is the time the witness says
-quorum       the checkpoints with enough of them under a policy (SHA-256 of its text); `at` is the
+quorum       the checkpoints with enough of them under a policy (`Policy.identity`); `at` is the
              earliest time by which enough had signed
 heartbeat    when each producer's feed answered last; `silent_since` while its silence is an alarm
 witnessing   one row: which process asks the witnesses, until when, and the alarm that is on

@@ -116,13 +116,12 @@ def _size(answer: str) -> int:
     return int(digits)
 
 
-def read_policy(path: Path | None) -> tuple[Policy, bytes]:
-    """The policy in a file and the SHA-256 of its text; without a file no quorum is asked for.
+def read_policy(path: Path | None) -> Policy:
+    """The policy in a file; without a file no quorum is asked for.
 
     Raises OSError, MalformedPolicy: a log whose policy cannot be read must not start.
     """
-    text = f"quorum {NONE}\n" if path is None else path.read_text()
-    return Policy.parse(text), hashlib.sha256(text.encode()).digest()
+    return Policy.parse(f"quorum {NONE}\n" if path is None else path.read_text())
 
 
 def witnesses_of(policy: Policy, http: httpx.AsyncClient) -> list[Witness]:

@@ -6,6 +6,7 @@ group <name> all|any|<k> <member>...
 quorum <name>|none
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,17 @@ class Policy:
     def parse(cls, text: str) -> "Policy":
         """Raises MalformedPolicy."""
         return _Reader().read(text)
+
+    @property
+    def identity(self) -> bytes:
+        """SHA-256 of what decides who is a quorum; addresses and the log's own keys do not."""
+        witnesses = [f"witness {name} {party.key}" for name, party in self.witnesses.items()]
+        groups = [
+            f"group {name} {group.threshold} {' '.join(sorted(group.members))}"
+            for name, group in self.groups.items()
+        ]
+        lines = [*sorted(witnesses), *sorted(groups), f"quorum {self.quorum}", ""]
+        return hashlib.sha256("\n".join(lines).encode()).digest()
 
     def is_met(self, keys: Iterable[VerifierKey]) -> bool:
         """Whether the witnesses with these keys are a quorum."""

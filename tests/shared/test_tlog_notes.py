@@ -113,6 +113,27 @@ def test_no_quorum_is_met_by_nobody_and_a_witness_can_be_the_quorum():
     assert one.is_met([witness(2).key])
 
 
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (lambda text: text.replace("http://log.example", "https://elsewhere.example/log"), True),
+        (
+            lambda text: text.replace(f"{witness(2).key}", f"{witness(2).key} http://x.test"),
+            True,
+        ),
+        (lambda text: "\n# once more\n" + text, True),
+        (lambda text: text.replace("group A 2", "group A 1"), False),
+        (lambda text: text.replace("X1 X2 X3", "X1 X2 X4"), False),
+        (lambda text: text.replace("quorum A", "quorum X1"), False),
+        (lambda text: text.replace(str(witness(3).key), str(witness(8).key)), False),
+    ],
+)
+def test_a_policy_stays_the_same_wherever_its_parties_are_spoken_to(change, same):
+    text = a_policy("group A 2 X1 X2 X3", "quorum A")
+    assert change(text) != text
+    assert (Policy.parse(change(text)).identity == Policy.parse(text).identity) == same
+
+
 def test_a_policy_opens_checkpoints_of_its_logs_only():
     policy = Policy.parse(a_policy("group A 2 X1 X2 X3", "quorum A"))
     stranger = witness(9)
