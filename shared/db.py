@@ -115,7 +115,9 @@ def is_passing(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
         return error.connection_invalidated or state[:2] in _PASSING
-    return isinstance(error, (OSError, PoolTimeout, CutOff))
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in _PASSING
+    return isinstance(error, (OSError, PoolTimeout, CutOff, asyncpg.InterfaceError))
 
 
 async def lock(session: AsyncSession, key: str) -> None:

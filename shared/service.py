@@ -273,6 +273,8 @@ def _health_router(name: str, consumers: Sequence[Consumer], tasks: Sequence[Tas
         reasons = [f"feed {c.source} not reached yet" for c in consumers if not c.reached]
         reasons += [c.stopped_at for c in consumers if c.stopped_at]
         reasons += [reason for task in tasks if (reason := task.not_ready())]
+        if (stopped_by := request.app.state.sequencer.stopped_by) is not None:
+            reasons.append(f"events are not numbered: {stopped_by}")
         try:
             async with request.app.state.reading_sessions() as session:
                 await session.execute(text("SELECT 1"))

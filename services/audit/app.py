@@ -80,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             source=name,
             client=clients[name],
             hand_over=partial(_hand_in, intake, name),
+            is_known=partial(_is_in_the_log, intake, name),
             batch_size=BATCH_SIZE,
         )
         for name in PRODUCERS
@@ -115,3 +116,9 @@ async def _hand_in(
 ) -> None:
     entries = [entry_of(producer, event) for event in events]
     await intake.hand_in(Batch(producer, entries, after))
+
+
+async def _is_in_the_log(intake: Intake, producer: Producer, event: CloudEvent) -> bool:
+    """And tells an alarm if another stands in its place."""
+    [index] = await intake.hand_in(Batch(producer, [entry_of(producer, event)]))
+    return index is not None

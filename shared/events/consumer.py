@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import text
@@ -31,6 +32,7 @@ RETRY_S_MAX = 10.0
 
 Apply = Callable[[AsyncSession, list[CloudEvent]], Awaitable[None]]
 HandOver = Callable[[int, list[CloudEvent]], Awaitable[None]]
+IsKnown = Callable[[CloudEvent], Awaitable[bool]]
 _batch = TypeAdapter(list[CloudEvent])
 
 
@@ -49,7 +51,10 @@ class Consumer:
     source      name of the cursor, and of the producer
     apply       the effects of a batch, inside the transaction that moves the cursor
     hand_over   instead of `apply`: (after, batch) -> has applied it and moved the cursor from
-                `after`, both in one transaction; raises CursorMoved when it stands elsewhere
+                `after`, both in one transaction; raises CursorMoved when it stands elsewhere.
+                It is also given what comes after a gap
+    is_known    whether the event that was applied last is this one: asked whenever the cursor is
+                read, since a feed set back to a backup may have numbered others meanwhile
     on_applied  called after the commit, for what lives in memory; must not fail
     heard_at    when the feed answered last, if only to say that there is nothing new
     """
@@ -58,6 +63,7 @@ class Consumer:
     client: Client
     apply: Apply | None = None
     hand_over: HandOver | None = None
+    is_known: IsKnown | None = None
     path: str = "/events"
     batch_size: int = BATCH_SIZE
     on_applied: Callable[[list[CloudEvent]], None] | None = None
@@ -65,6 +71,7 @@ class Consumer:
     reached: bool = field(default=False, init=False)
     heard_at: datetime | None = field(default=None, init=False)
     _after: int | None = field(default=None, init=False)  # None: the database is to be asked
+    _refuted: UUID | None = field(default=None, init=False)
     _ahead: "tuple[int, asyncio.Task[list[CloudEvent]]] | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -116,6 +123,8 @@ class Consumer:
         if after is None:
             async with sessions() as session:
                 after = await cursor(session, self.source)
+            if self.is_known is not None and after:
+                await self._look_back(self.is_known, after)
         events = await self._next(after)
         self.reached = True
         if not events:
@@ -137,8 +146,18 @@ class Consumer:
             log.exception("batch not applied, going one by one", extra={"source": self.source})
             for event in events:
                 self.stopped_at = f"{self.source}: event {event.id} ({event.type})"
-                await self._apply(sessions, event.seq - 1, [event])
+                await self._apply(sessions, after, [event])
+                after = event.seq
         self._after = events[-1].seq
+
+    async def _look_back(self, is_known: IsKnown, after: int) -> None:
+        """Raises FeedBroken if the feed has another event now where we stand."""
+        for event in await self._fetch(after - 1, wait_s=0, limit=1):
+            # Asked once for each such event: `is_known` may tell the world of it.
+            if event.seq == after and (event.id == self._refuted or not await is_known(event)):
+                self._refuted = event.id
+                self.stopped_at = f"{self.source}: {after} is another event than it was"
+                raise FeedBroken(self.stopped_at)
 
     async def _next(self, after: int) -> list[CloudEvent]:
         """What follows `after`: fetched ahead, or now."""
@@ -152,11 +171,11 @@ class Consumer:
         wait_s = WAIT_S if self.reached and self.stopped_at is None else 0
         return await self._fetch(after, wait_s)
 
-    async def _fetch(self, after: int, wait_s: float) -> list[CloudEvent]:
+    async def _fetch(self, after: int, wait_s: float, limit: int | None = None) -> list[CloudEvent]:
         try:
             answer = await self.client.get(
                 self.path,
-                params={"after": after, "limit": self.batch_size, "wait": wait_s},
+                params={"after": after, "limit": limit or self.batch_size, "wait": wait_s},
                 timeout_s=WAIT_S + 10,
             )
         except RemoteProblem as refusal:
@@ -168,10 +187,12 @@ class Consumer:
             events = _batch.validate_json(answer.content)
         except ValidationError as error:
             raise FeedBroken(f"{self.source}: not a batch of events") from error
+        for event in events:
+            # What is handed over is looked at there: a gap is told, and what follows is not lost.
+            if event.seq <= after or (self.hand_over is None and event.seq != after + 1):
+                raise FeedBroken(f"{self.source}: {event.seq} where {after + 1} is due")
+            after = event.seq
         self.heard_at = now()
-        for offset, event in enumerate(events, start=1):
-            if event.seq != after + offset:
-                raise FeedBroken(f"{self.source}: {event.seq} where {after + offset} is due")
         return events
 
     async def _apply(self, sessions: Sessions, after: int, events: list[CloudEvent]) -> None:

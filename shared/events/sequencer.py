@@ -8,6 +8,8 @@ import logging
 
 import asyncpg
 
+from shared.db import is_passing
+
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 2_000
@@ -42,6 +44,9 @@ class Sequencer:
     """Runs in every replica of a service; the one that holds the advisory lock moves events."""
 
     def __init__(self, dsn: str) -> None:
+        self.stopped_by: str | None = (
+            None  # why events are not numbered, if not for want of a server
+        )
         self._dsn = dsn
         self._wake = asyncio.Event()
         self._readers = asyncio.Condition()
@@ -70,7 +75,12 @@ class Sequencer:
                 await connection.add_listener(CHANNEL, self._notified)
                 await self._lead(connection)
             except LOST as error:
-                log.warning("sequencer lost its connection", extra={"error": type(error).__name__})
+                self.stopped_by = None if is_passing(error) else type(error).__name__
+                log.warning(
+                    "sequencer stopped",
+                    extra={"error": type(error).__name__},
+                    exc_info=self.stopped_by is not None,
+                )
                 await asyncio.sleep(RETRY_S)
             finally:
                 connection.terminate()
@@ -82,6 +92,7 @@ class Sequencer:
         while True:
             self._wake.clear()
             count = await connection.fetchval(_MOVE, BATCH_SIZE)
+            self.stopped_by = None
             if count:
                 # By the sequencer alone: a NOTIFY in every writer costs four fifths of the writes.
                 await connection.execute(f"NOTIFY {CHANNEL}")

@@ -218,16 +218,13 @@ def _starter(database, issuer, tmp_path) -> Start:
                 key_set=str(issuer.key_set_path),
                 service_token_file=token_file,
                 state_dir=state_dir,
-                needs_url=NOWHERE,
-                donors_url=NOWHERE,
-                matching_url=NOWHERE,
                 audit_url=url if own_feed else NOWHERE,
                 origin=ORIGIN,
                 checkpoint_interval_s=0.02,
                 rate_per_minute_max=1_000_000,
                 log_level="ERROR",
                 pool_size=5,
-                **settings,
+                **{f"{name}_url": NOWHERE for name in ("needs", "donors", "matching")} | settings,
             )
         )
         server = uvicorn.Server(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from uuid import UUID, uuid5
 
 import uvicorn
@@ -24,9 +25,17 @@ def event_of(producer: str, seq: int) -> CloudEvent:
 
 
 class Producers:
-    """Feeds on 127.0.0.1 under /<producer>/events; `told` is how many events each has."""
+    """Feeds on 127.0.0.1 under /<producer>/events; `told` is how many events each has.
+
+    lost   producer and number of events that the feed has not, though it counted them
+    other  events that stand where others stood before, by producer and number
+    away   the feed answers that it cannot; `refused` is how often each did
+    """
 
     def __init__(self) -> None:
+        self.lost: set[tuple[str, int]] = set()
+        self.other: dict[tuple[str, int], CloudEvent] = {}
+        self.away, self.refused = False, Counter[str]()
         self.told = {"needs": 0, "donors": 0, "matching": 0}
         self.port = free_port()
         app = FastAPI()
@@ -40,10 +49,17 @@ class Producers:
     async def _events(
         self, producer: str, after: int, limit: int = 500, wait: float = Query(0)
     ) -> Response:
+        if self.away:
+            self.refused[producer] += 1
+            return Response(status_code=503)
         if self.told[producer] <= after and wait:
             await asyncio.sleep(min(wait, 0.05))
         last = min(self.told[producer], after + limit)
-        batch = [event_of(producer, seq) for seq in range(after + 1, last + 1)]
+        batch = [
+            self.other.get((producer, seq)) or event_of(producer, seq)
+            for seq in range(after + 1, last + 1)
+            if (producer, seq) not in self.lost
+        ]
         content = _BATCH.dump_json(batch, exclude_none=True)
         return Response(content, media_type="application/cloudevents-batch+json")
 

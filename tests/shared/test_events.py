@@ -556,3 +556,31 @@ async def test_an_answer_that_sends_elsewhere_is_not_taken_for_done():
     with pytest.raises(RemoteUnavailable):
         await client.get("/events")
     await client.aclose()
+
+
+async def test_numbers_that_cannot_be_given_show_in_readiness(app, client, sessions):
+    async def reasons():
+        return (await client.get("/readyz")).json()["reasons"]
+
+    async def stopped():
+        return any("events are not numbered: Unique" in each for each in await reasons())
+
+    async def mended():
+        return not await reasons()
+
+    async with sessions.begin() as session:
+        await record(session, 1)
+    await until(lambda: _numbered(sessions, 1))
+    async with sessions.begin() as session:  # somebody sets the head back
+        await session.execute(text("UPDATE feed_head SET seq = 0"))
+        await record(session, 2)
+    await until(stopped)
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE feed_head SET seq = 1"))
+    await until(lambda: _numbered(sessions, 2))
+    await until(mended)
+
+
+async def _numbered(sessions, count):
+    async with sessions() as session:
+        return await session.scalar(text("SELECT count(*) FROM event")) == count
