@@ -198,10 +198,13 @@ class Publisher:
         if copy is not None and published:
             await asyncio.to_thread(self._state.remember, copy[1])
             await self._publish(session, *copy)
+        told = False
         if last is not None:
-            keys = await rotation.carry_out(session, self._keys, keys, last.size)
+            keys, told = await rotation.carry_out(session, self._keys, keys, last.size)
         if last is None or head.size > last.size:
-            if not published:
+            # What was told of a key is committed before the key is used: were both in one
+            # transaction that fails, it would be in use and never told of.
+            if not published and not told:
                 published = await self._sign(session, keys, self._frontier, head)
         elif head.size < last.size:
             raise LogRefused(

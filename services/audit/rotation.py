@@ -11,23 +11,28 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit.contract import KeyAnnounced, KeyRetired, KeyTakenUp
+from services.audit.domain import event_in
 from services.audit.keys import KeyFiles, LogKeys
 from shared.events import Event, emit
 from shared.tlog.notes import VerifierKey
 
-_LOGGED = text("SELECT min(index) FROM entry WHERE type = :type AND subject = :subject")
+_LOGGED = text(
+    "SELECT index, body FROM entry WHERE type = :type AND subject = :subject ORDER BY index"
+)
 # Told, and not in the log yet: waiting to be numbered, or among the last events numbered.
 _ON_ITS_WAY = text(
-    "SELECT EXISTS (SELECT FROM outbox WHERE type = :type AND subject = :subject)"
-    " OR EXISTS (SELECT FROM (SELECT type, subject FROM event ORDER BY seq DESC LIMIT 1000) AS late"
-    " WHERE type = :type AND subject = :subject)"
+    "SELECT data FROM outbox WHERE type = :type AND subject = :subject"
+    " UNION ALL"
+    " SELECT data FROM (SELECT * FROM event ORDER BY seq DESC LIMIT 1000) AS late"
+    " WHERE type = :type AND subject = :subject"
 )
 
 
 async def carry_out(
     session: AsyncSession, files: KeyFiles, keys: LogKeys, size_signed: int
-) -> LogKeys:
-    """Go on with what was asked for; the keys to sign the next checkpoint with.
+) -> tuple[LogKeys, bool]:
+    """Go on with what was asked for; the keys to sign the next checkpoint with, and whether
+    nothing may be signed with them yet: their taking up is told in this transaction.
 
     size_signed  size of the last checkpoint signed
     """
@@ -38,15 +43,16 @@ async def carry_out(
             await asyncio.to_thread(files.take_up, key, size_signed + 1)
     await _follow_setting(files, keys, size_signed)
     keys = await asyncio.to_thread(files.load, may_create=False)
+    telling = False
     for each in keys.listed:
         # Again after a crash: nothing is signed with it yet.
         if each.signs and each.first > size_signed:
             taken_up = KeyTakenUp(key=str(each.key), size_first=each.first)
-            await _stands(session, taken_up, each.key, size_signed)
+            telling |= await _tell(session, taken_up, each.key)
     if keys.retiring:
         await _retire(session, files, keys, size_signed)
         keys = await asyncio.to_thread(files.load, may_create=False)
-    return keys
+    return keys, telling
 
 
 async def _follow_setting(files: KeyFiles, keys: LogKeys, size_signed: int) -> None:
@@ -72,9 +78,34 @@ async def _retire(session: AsyncSession, files: KeyFiles, keys: LogKeys, size_si
 
 async def _stands(session: AsyncSession, event: Event, key: VerifierKey, size_signed: int) -> bool:
     """Whether the event is under a checkpoint; tells it if it was not told yet."""
-    subject = f"key/{key.key_id.hex()}"
-    wanted = {"type": event.type, "subject": subject}
-    index = await session.scalar(_LOGGED, wanted)
-    if index is None and not await session.scalar(_ON_ITS_WAY, wanted):
-        await emit(session, event, subject=subject, actor="audit", role="service")
+    await _tell(session, event, key)
+    index = await _logged(session, event, key)
     return index is not None and index < size_signed
+
+
+async def _tell(session: AsyncSession, event: Event, key: VerifierKey) -> bool:
+    """Tell of the key, unless the very same was told already; whether it is told now."""
+    if await _logged(session, event, key) is not None:
+        return False
+    if event.model_dump(mode="json") in await session.scalars(_ON_ITS_WAY, _wanted(event, key)):
+        return False
+    await emit(session, event, subject=_subject(key), actor="audit", role="service")
+    return True
+
+
+async def _logged(session: AsyncSession, event: Event, key: VerifierKey) -> int | None:
+    """Index of the entry that says the very same: a key is taken up more than once."""
+    said = event.model_dump(mode="json")
+    for index, body in await session.execute(_LOGGED, _wanted(event, key)):
+        entry = event_in(body)
+        if entry is not None and entry.get("data") == said:
+            return int(index)
+    return None
+
+
+def _wanted(event: Event, key: VerifierKey) -> dict[str, str]:
+    return {"type": event.type, "subject": _subject(key)}
+
+
+def _subject(key: VerifierKey) -> str:
+    return f"key/{key.key_id.hex()}"

@@ -1,13 +1,14 @@
 """The log's keys change without a checkpoint that somebody entitled cannot open."""
 
 import asyncio
+import contextlib
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from services.audit import keys
-from services.audit.domain import LogRefused
+from services.audit.domain import LogRefused, event_in
 from services.audit.keys import KeyFiles, Listed, LogKeys
 from shared.tlog.checkpoints import Checkpoint, open_checkpoint
 from shared.tlog.notes import KeyKind, Signer, UntrustedNote, VerifierKey, open_note
@@ -94,6 +95,42 @@ async def test_a_rotation_from_its_announcement_to_the_end_of_the_old_key(start,
         assert command(running, "retire") == 1
 
 
+async def told_on_and_on(running, producer):
+    """Something new at each turn of the signer, whether it is in order or refuses."""
+    seq = 1
+    while True:
+        with contextlib.suppress(LogRefused):
+            await running.take_in(producer, events(producer, seq, 1))
+            seq += 1
+        await asyncio.sleep(0.005)
+
+
+async def test_a_key_is_told_of_also_when_its_first_checkpoint_is_not_committed(start):
+    async with start(own_feed=True) as running:
+        await running.signed(1)
+        await running.tamper(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE 'the first of two keys'; END $$",
+            "CREATE TRIGGER refuse BEFORE INSERT ON checkpoint FOR EACH ROW"
+            " WHEN (NEW.note LIKE '%— %— %') EXECUTE FUNCTION refuse()",
+        )
+        telling = [
+            asyncio.create_task(told_on_and_on(running, producer))
+            for producer in ("needs", "donors", "matching")
+        ]
+        assert command(running, "rotate") == 0
+        assert "DBAPIError" in await running.refused()
+        await running.tamper("DROP TRIGGER refuse ON checkpoint")
+        new, _ = await until_taken_up(running)
+        for each in telling:
+            each.cancel()
+        await asyncio.wait(telling)
+        await running.signed(new.first + 1)
+        assert await index_of(running, "audit.key_taken_up") >= new.first - 1
+        for size, note in (await checkpoints(running)).items():
+            assert opens(note, new.key) == (size >= new.first)
+
+
 async def test_what_was_asked_for_while_no_process_ran_is_done_at_the_start(start):
     async with start(own_feed=True) as running:
         await running.signed(1)
@@ -128,6 +165,28 @@ async def test_a_second_signature_that_a_quantum_computer_does_not_forge(start):
         again = (await until_listed(running, lambda found: len(found) == 3))[0]
         assert again.key == mldsa.key
         assert open_note(await running.signed(again.first), [mldsa.key]).signatures
+        await running.take_in("matching", events("matching", 2, 1))
+        # Once in the list from the beginning, once taken up.
+        assert await sizes_taken_up(running, 1) == [again.first]
+    async with start(own_feed=True) as running:
+        await until_listed(running, lambda found: not found[0].signs)
+    async with start(own_feed=True, post_quantum=True) as running:
+        third = (await until_listed(running, lambda found: len(found) == 4))[0]
+        assert await sizes_taken_up(running, 2) == [again.first, third.first]
+
+
+async def sizes_taken_up(running, count):
+    """From which sizes a key signs, as the log says; waits for so many."""
+    statement = text("SELECT body FROM entry WHERE type = 'audit.key_taken_up' ORDER BY index")
+    found = []
+    for _ in range(500):
+        async with running.app.state.reading_sessions() as session:
+            bodies = await session.scalars(statement)
+        found = [(event_in(body) or {})["data"]["size_first"] for body in bodies]
+        if len(found) >= count:
+            break
+        await asyncio.sleep(0.02)
+    return found
 
 
 def test_a_key_counts_for_the_sizes_it_is_listed_for_and_no_others():
