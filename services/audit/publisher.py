@@ -188,10 +188,12 @@ class Publisher:
         signed_before = self._started or bool(await session.scalar(_ANY_PUBLISHED))
         keys = await asyncio.to_thread(self._keys.load, may_create=not signed_before)
         copy = await asyncio.to_thread(self._state.signed, keys)
-        last = None if copy is None else copy[0]
+        last, note = copy or (None, None)
         if self._frontier is None or last is None or self._frontier.size != last.size:
             self._frontier = await self._check(session, head, last)
         await self._compare(session, keys, self._frontier.size, seen)
+        # Each turn: somebody may have taken it away while we run.
+        await self._complete_leaves(session, self._frontier.size, note)
         # Committed before anything newer is signed: were both in one transaction that fails, the
         # next turn would know of the newer one only, and the database would lack this for ever.
         published = copy is not None and self._published_size != copy[0].size
@@ -205,7 +207,7 @@ class Publisher:
             # What was told of a key is committed before the key is used: were both in one
             # transaction that fails, it would be in use and never told of.
             if not published and not told:
-                published = await self._sign(session, keys, self._frontier, head)
+                published = await self._sign(session, keys, self._frontier, head, note)
         elif head.size < last.size:
             raise LogRefused(
                 f"The log has {head.size} entries where {last.size} have been signed: its tail is "
@@ -284,15 +286,14 @@ class Publisher:
             raise LogRefused(f"The head says {size} entries; the last index is {index_max}.")
         if await hashes.frontier_at(session, head.size) != head:
             raise LogRefused("The stored head is not that of the stored entries.")
-        await self._complete_leaves(session, last_frontier.size)
         return last_frontier
 
-    async def _complete_leaves(self, session: AsyncSession, size: int) -> None:
+    async def _complete_leaves(self, session: AsyncSession, size: int, note: str | None) -> None:
         held = await asyncio.to_thread(self._state.leaves_held)
         if held < size:
             log.warning("leaf hashes are written again", extra={"first": held, "size": size})
             async for first, leaves in self._leaves(session, held, size):
-                await asyncio.to_thread(self._state.keep_leaves, first, leaves)
+                await asyncio.to_thread(self._state.keep_leaves, first, leaves, after=note)
 
     async def _leaves(
         self, session: AsyncSession, lo: int, hi: int
@@ -309,18 +310,24 @@ class Publisher:
             yield first, [row.leaves[at : at + HASH_BYTES] for at in steps]
 
     async def _sign(
-        self, session: AsyncSession, keys: LogKeys, frontier: Frontier, head: Frontier
+        self,
+        session: AsyncSession,
+        keys: LogKeys,
+        frontier: Frontier,
+        head: Frontier,
+        last: str | None,
     ) -> bool:
+        """Sign what follows the checkpoint in the note `last`. Raises LogRefused."""
         async for first, leaves in self._leaves(session, frontier.size, head.size):
             frontier, _ = extend(frontier, leaves)
-            await asyncio.to_thread(self._state.keep_leaves, first, leaves)
+            await asyncio.to_thread(self._state.keep_leaves, first, leaves, after=last)
         if frontier != head:
             raise LogRefused("The stored head is not that of the stored entries.")
         checkpoint = Checkpoint(keys.name, frontier.size, frontier.root)
         # SPEC: tlog-checkpoint: "A log MUST not sign any checkpoint inconsistent with any it
         # previously signed": `frontier` was extended from the last one, by appending only.
         note = keys.sign(str(checkpoint), int(now().timestamp()))
-        await asyncio.to_thread(self._state.keep_checkpoint, note)
+        await asyncio.to_thread(self._state.keep_checkpoint, note, frontier.size, after=last)
         self._frontier = frontier
         return await self._publish(session, checkpoint, note)
 

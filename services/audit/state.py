@@ -4,6 +4,7 @@ checkpoint    the last checkpoint signed
 checkpoints   every checkpoint signed, one after the other
 leaves        the leaf hashes under the last checkpoint, 32 bytes each: their root is the signed
               one, so they tell which entry was changed, and are not changed unnoticed
+lock          held by whoever writes
 log.*         the keys (services/audit/keys.py)
 
 Order of writing: leaves, checkpoint, checkpoints, each on disk before the next; only then does the
@@ -12,11 +13,17 @@ seen. It is never ahead of the log either, for it is made of committed entries; 
 before the database has the checkpoint, the next start publishes the copy, before anything newer is
 signed: so `checkpoints` holds none that the database will not have. What stands in `leaves` beyond
 `checkpoint` was never signed away: it is written over.
+
+A writer may be held up for as long as it takes another replica to find its advisory lock free and
+go on. So each says which checkpoint it went on from, and writes nothing when that is not the last
+one any more: what is kept here never goes back.
 """
 
+import contextlib
+import fcntl
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from services.audit.domain import LogRefused
@@ -37,6 +44,7 @@ class StateDirectory:
         self._copy = folder / "checkpoint"
         self._history = folder / "checkpoints"
         self._leaves = folder / "leaves"
+        self._lock = folder / "lock"
 
     def signed(self, keys: LogKeys) -> tuple[Checkpoint, str] | None:
         """The last checkpoint signed, with its note; None before the first. Raises LogRefused."""
@@ -53,30 +61,66 @@ class StateDirectory:
 
     def leaves_held(self) -> int:
         """How many leaf hashes are kept."""
+        return self._leaves_bytes() // HASH_BYTES
+
+    def _leaves_bytes(self) -> int:
         try:
-            return self._leaves.stat().st_size // HASH_BYTES
+            return self._leaves.stat().st_size
         except FileNotFoundError:
             return 0
 
-    def keep_leaves(self, first: int, leaves: Sequence[bytes]) -> None:
-        """Put leaf hashes at places `first` and on; what stood there and beyond goes."""
-        descriptor = os.open(self._leaves, os.O_WRONLY | os.O_CREAT, 0o644)
+    def keep_leaves(self, first: int, leaves: Sequence[bytes], *, after: str | None) -> None:
+        """Put leaf hashes at places `first` and on; what stood there and beyond goes.
+
+        after  the note of the last checkpoint signed, None before the first
+        Raises LogRefused when another is the last one by now, or leaves before `first` are missing.
+        """
+        with self._writing(after):
+            descriptor = os.open(self._leaves, os.O_WRONLY | os.O_CREAT, 0o644)
+            try:
+                if os.fstat(descriptor).st_size < first * HASH_BYTES:
+                    raise LogRefused("AUDIT_STATE_DIR/leaves was cut: it is made again.")
+                os.ftruncate(descriptor, first * HASH_BYTES)
+                os.lseek(descriptor, 0, os.SEEK_END)
+                with os.fdopen(os.dup(descriptor), "wb") as file:
+                    file.write(b"".join(leaves))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def keep_checkpoint(self, note: str, size: int, *, after: str | None) -> None:
+        """Make `note`, of `size` entries, the last checkpoint signed; its leaves are kept already.
+
+        Raises LogRefused when `after` is not the last one any more, or leaves are missing.
+        """
+        with self._writing(after):
+            if self._leaves_bytes() < size * HASH_BYTES:
+                raise LogRefused("AUDIT_STATE_DIR/leaves was cut: it is made again.")
+            write_durably(self._copy, note.encode(), mode=0o644)
+            self._append(note)
+
+    def remember(self, note: str) -> None:
+        """Make the last checkpoint signed, `note`, the last of `checkpoints`; twice is once.
+
+        Raises LogRefused when `note` is not the last one any more.
+        """
+        with self._writing(note):
+            self._append(note)
+
+    @contextlib.contextmanager
+    def _writing(self, after: str | None) -> Iterator[None]:
+        """Nobody else writes meanwhile, and `after` is the last checkpoint signed."""
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            os.ftruncate(descriptor, first * HASH_BYTES)
-            os.lseek(descriptor, 0, os.SEEK_END)
-            with os.fdopen(os.dup(descriptor), "wb") as file:
-                file.write(b"".join(leaves))
-            os.fsync(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            last = self._copy.read_bytes() if self._copy.exists() else None
+            if last != (None if after is None else after.encode()):
+                raise LogRefused("Another process has signed meanwhile: it is gone on from there.")
+            yield
         finally:
             os.close(descriptor)
 
-    def keep_checkpoint(self, note: str) -> None:
-        """Make `note` the last checkpoint signed; its leaves are kept already."""
-        write_durably(self._copy, note.encode(), mode=0o644)
-        self.remember(note)
-
-    def remember(self, note: str) -> None:
-        """Make the last checkpoint signed, `note`, the last of `checkpoints`; twice is once."""
+    def _append(self, note: str) -> None:
         descriptor = os.open(self._history, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             end = os.lseek(descriptor, 0, os.SEEK_END)

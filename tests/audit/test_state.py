@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import stat
+import threading
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,6 +17,7 @@ from shared.tlog.notes import Signer, VerifierKey
 from tests.audit.conftest import events
 
 LOG = Signer("log.test", Ed25519PrivateKey.from_private_bytes(bytes(32)))
+NOTES = [LOG.sign(f"log.test\n{size}\n{'A' * 43}=\n") for size in (1, 2, 3)]
 
 
 async def test_the_key_is_made_once_and_only_its_owner_may_read_it(start):
@@ -83,6 +85,85 @@ async def test_lost_leaves_are_written_again(start):
         await running.take_in("matching", events("matching", 1, 5))
         await running.signed(45)
         assert (running.state_dir / "leaves").stat().st_size == 45 * 32
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+async def test_leaves_that_are_lost_while_the_log_runs_are_written_again(running, kept):
+    await running.fill(40)
+    leaves = running.state_dir / "leaves"
+    whole = leaves.read_bytes()
+    leaves.write_bytes(whole[:kept])
+    await running.take_in("matching", events("matching", 1, 5))
+    await running.signed(45)
+    assert leaves.read_bytes()[: len(whole)] == whole
+    assert (await running.verify())[0] == 0
+
+
+def test_leaves_are_never_put_after_missing_ones(tmp_path):
+    state = StateDirectory(tmp_path)
+    state.keep_leaves(0, [b"a" * 32], after=None)
+    with pytest.raises(LogRefused, match="leaves was cut"):
+        state.keep_leaves(2, [b"c" * 32], after=None)
+    with pytest.raises(LogRefused, match="leaves was cut"):
+        state.keep_checkpoint(NOTES[1], 2, after=None)
+    assert (tmp_path / "leaves").read_bytes() == b"a" * 32
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_who_was_overtaken_while_writing_takes_nothing_back(tmp_path):
+    slow, quick = StateDirectory(tmp_path), StateDirectory(tmp_path)
+    quick.keep_leaves(0, [b"a" * 32, b"b" * 32], after=None)
+    quick.keep_checkpoint(NOTES[1], 2, after=None)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for stale in (
+        lambda: slow.keep_leaves(0, [b"a" * 32], after=None),
+        lambda: slow.keep_checkpoint(NOTES[0], 1, after=None),
+        lambda: slow.remember(NOTES[0]),
+    ):
+        with pytest.raises(LogRefused, match="Another process"):
+            stale()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+async def test_a_replica_that_hangs_while_it_writes_does_not_take_the_copy_back(start, monkeypatch):
+    hangs, let_go = threading.Event(), threading.Event()
+    keep_checkpoint = StateDirectory.keep_checkpoint
+
+    def slowly(state, note, *args, **kwargs):
+        if note.split("\n")[1] == "5" and not hangs.is_set():
+            hangs.set()
+            let_go.wait(60)
+        keep_checkpoint(state, note, *args, **kwargs)
+
+    monkeypatch.setattr(StateDirectory, "keep_checkpoint", slowly)
+    async with start() as one, start() as other:
+        await one.signed(0)
+        await one.take_in("needs", events("needs", 1, 5))
+        assert await asyncio.to_thread(hangs.wait, 60)
+        # Whose transaction holds the signer's lock loses it, as after a timeout.
+        await one.tamper(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE locktype = 'advisory' AND datname = current_database()"
+            " AND state = 'idle in transaction'"
+        )
+        await one.take_in("donors", events("donors", 1, 5))
+        note = await one.signed(10)
+        let_go.set()
+        for each in (one, other):
+            for producer in ("matching", "audit"):
+                await goes_on(each, producer)
+        assert note in (one.state_dir / "checkpoints").read_text()
+        assert (await one.verify())[0] == 0
+
+
+async def goes_on(running, producer):
+    """Two more of this producer, as soon as the log does not refuse."""
+    for _ in range(2_000):
+        with contextlib.suppress(LogRefused):
+            await running.take_in(producer, events(producer, 1, 2))
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the log refuses for ever")
 
 
 async def test_a_cut_tail_is_not_written_on_but_still_read(start):
@@ -198,14 +279,16 @@ def test_damaged_files_are_named(tmp_path, file):
 
 def test_a_torn_end_of_the_history_is_mended_and_no_checkpoint_stands_in_it_twice(tmp_path):
     state = StateDirectory(tmp_path)
-    notes = [LOG.sign(f"log.test\n{size}\n{'A' * 43}=\n") for size in (1, 2, 3)]
-    for note in notes:
-        state.keep_checkpoint(note)
+    last = None
+    for size, note in enumerate(NOTES, start=1):
+        state.keep_leaves(size - 1, [bytes(32)], after=last)
+        state.keep_checkpoint(note, size, after=last)
+        last = note
     history = tmp_path / "checkpoints"
     whole = history.read_bytes()
-    assert whole == "".join(f"{note}\n" for note in notes).encode()
-    first = len(f"{notes[0]}\n{notes[1]}\n".encode())
+    assert whole == "".join(f"{note}\n" for note in NOTES).encode()
+    first = len(f"{NOTES[0]}\n{NOTES[1]}\n".encode())
     for end in range(first, len(whole) + 1):
         history.write_bytes(whole[:end])
-        state.remember(notes[2])
+        state.remember(NOTES[2])
         assert history.read_bytes() == whole, end
