@@ -74,7 +74,7 @@ class Publisher:
         self._witnesses = witnesses
         self._trusted_keys = trusted_keys
         self._to_ask = True  # the witnesses: they may know more of this log than we do
-        self._seen: list[tuple[str, str]] = []  # what they cosigned last, to be compared
+        self._seen: dict[str, str] = {}  # what each cosigned last, until found to be ours
         self._frontier: Frontier | None = None  # under the last checkpoint; None: check all
         self._published_size = -1
         self._refusal: str | None = "the log has not been checked yet"
@@ -95,7 +95,7 @@ class Publisher:
 
     def compare_with(self, witness: str, note: str) -> None:
         """Compare, in the next turn, with what a witness says it cosigned last."""
-        self._seen.append((witness, note))
+        self._seen[witness] = note
         self._appended.set()
 
     def not_ready(self) -> str | None:
@@ -161,14 +161,13 @@ class Publisher:
         self._appended.clear()
         if self._to_ask:
             # Before the transaction: nobody waits for a witness with a lock in his hands.
-            self._seen += await self._ask_witnesses()
+            self._seen |= await self._ask_witnesses()
             self._to_ask = False
         try:
             async with sessions.begin() as session:
                 if not await try_lock(session, "checkpoint"):
                     return False
-                seen, self._seen = self._seen, []
-                published = await self._step(session, seen)
+                published = await self._step(session)
         except BaseException:
             # What was not committed must not be believed: the next turn checks everything again.
             self._frontier, self._published_size, self._to_ask = None, -1, True
@@ -177,13 +176,13 @@ class Publisher:
         self._checked.set()
         return published
 
-    async def _ask_witnesses(self) -> list[tuple[str, str]]:
+    async def _ask_witnesses(self) -> dict[str, str]:
         notes, failures = await ask_all(self._witnesses, self._keys.origin)
         for name, reason in failures:
             log.warning("not compared with a witness", extra={"witness": name, "reason": reason})
-        return notes
+        return dict(notes)
 
-    async def _step(self, session: AsyncSession, seen: Sequence[tuple[str, str]]) -> bool:
+    async def _step(self, session: AsyncSession) -> bool:
         head = await operations.head(session)
         signed_before = self._started or bool(await session.scalar(_ANY_PUBLISHED))
         keys = await asyncio.to_thread(self._keys.load, may_create=not signed_before)
@@ -191,7 +190,7 @@ class Publisher:
         last, note = copy or (None, None)
         if self._frontier is None or last is None or self._frontier.size != last.size:
             self._frontier = await self._check(session, head, last)
-        await self._compare(session, keys, self._frontier.size, seen)
+        await self._compare(session, keys, self._frontier.size)
         # Each turn: somebody may have taken it away while we run.
         await self._complete_leaves(session, self._frontier.size, note)
         # Committed before anything newer is signed: were both in one transaction that fails, the
@@ -219,37 +218,54 @@ class Publisher:
             await self._say_started(session, keys, head.size)
         return published
 
-    async def _compare(
-        self,
-        session: AsyncSession,
-        keys: LogKeys,
-        size_signed: int,
-        seen: Sequence[tuple[str, str]],
-    ) -> None:
-        """With what witnesses cosigned last, by name and note. Raises LogRefused.
+    async def _compare(self, session: AsyncSession, keys: LogKeys, size_signed: int) -> None:
+        """With what witnesses cosigned last. Raises LogRefused.
 
-        Only what this log itself signed counts: a witness's word alone stops nobody.
+        Only what this log itself signed counts: a witness's word alone stops nobody. What refutes
+        us is kept beside the copy, for other processes and for when no witness answers, until this
+        log has that very checkpoint.
         """
-        for name, note in seen:
+        kept = await asyncio.to_thread(self._state.refuted)
+        if kept is not None:
             try:
-                theirs = keys.open(note, self._trusted_keys)
+                await self._compare_one(session, keys, size_signed, *kept)
+            except (MalformedNote, UntrustedNote) as error:
+                raise LogRefused(
+                    f"AUDIT_STATE_DIR/refuted, a checkpoint of ours that the witness {kept[0]} "
+                    f"showed, cannot be read any more: {error}"
+                ) from error
+            log.warning("this log is what it signed again", extra={"witness": kept[0]})
+            await asyncio.to_thread(self._state.forget_refuted)
+        for name, note in list(self._seen.items()):
+            try:
+                await self._compare_one(session, keys, size_signed, name, note)
+            except LogRefused:
+                await asyncio.to_thread(self._state.keep_refuted, name, note)
+                raise
             except (MalformedNote, UntrustedNote) as error:
                 reason = f"its checkpoint is not ours: {error}"
                 log.warning(
                     "not compared with a witness", extra={"witness": name, "reason": reason}
                 )
-                continue
-            if theirs.size > size_signed:
-                raise LogRefused(
-                    f"The witness {name} has cosigned {theirs.size} entries of this log, which ends"
-                    f" at {size_signed} here: database and state directory are from a backup. "
-                    "Restore their newest state."
-                )
-            if (await hashes.frontier_at(session, theirs.size)).root != theirs.root:
-                raise LogRefused(
-                    f"The witness {name} has cosigned another history: the first {theirs.size} "
-                    "entries are not those it saw."
-                )
+            if self._seen.get(name) == note:  # else it said something newer meanwhile
+                del self._seen[name]
+
+    async def _compare_one(
+        self, session: AsyncSession, keys: LogKeys, size_signed: int, name: str, note: str
+    ) -> None:
+        """Raises LogRefused; MalformedNote or UntrustedNote when the note is not ours."""
+        theirs = keys.open(note, self._trusted_keys)
+        if theirs.size > size_signed:
+            raise LogRefused(
+                f"The witness {name} has cosigned {theirs.size} entries of this log, which ends"
+                f" at {size_signed} here: database and state directory are from a backup. "
+                "Restore their newest state."
+            )
+        if (await hashes.frontier_at(session, theirs.size)).root != theirs.root:
+            raise LogRefused(
+                f"The witness {name} has cosigned another history: the first {theirs.size} "
+                "entries are not those it saw."
+            )
 
     async def _check(
         self, session: AsyncSession, head: Frontier, last: Checkpoint | None

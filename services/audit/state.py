@@ -4,6 +4,8 @@ checkpoint    the last checkpoint signed
 checkpoints   every checkpoint signed, one after the other
 leaves        the leaf hashes under the last checkpoint, 32 bytes each: their root is the signed
               one, so they tell which entry was changed, and are not changed unnoticed
+refuted       while all this is from a backup: the checkpoint of ours that a witness showed, and
+              who it was
 lock          held by whoever writes
 log.*         the keys (services/audit/keys.py)
 
@@ -28,7 +30,7 @@ from pathlib import Path
 
 from services.audit.domain import LogRefused
 from services.audit.keys import LogKeys
-from shared.files import write_durably
+from shared.files import sync_directory, write_durably
 from shared.tlog.checkpoints import Checkpoint
 from shared.tlog.merkle import HASH_BYTES
 from shared.tlog.notes import MalformedNote, UntrustedNote
@@ -44,6 +46,7 @@ class StateDirectory:
         self._copy = folder / "checkpoint"
         self._history = folder / "checkpoints"
         self._leaves = folder / "leaves"
+        self._refuted = folder / "refuted"
         self._lock = folder / "lock"
 
     def signed(self, keys: LogKeys) -> tuple[Checkpoint, str] | None:
@@ -139,3 +142,22 @@ class StateDirectory:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    # ------------------------------------------------------------ what refutes all this
+
+    def refuted(self) -> tuple[str, str] | None:
+        """The witness that showed us to be from a backup, and the note it showed. LogRefused."""
+        try:
+            name, _, note = self._refuted.read_text().partition("\n")
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError as error:
+            raise LogRefused("AUDIT_STATE_DIR/refuted is damaged: restore it.") from error
+        return name, note
+
+    def keep_refuted(self, witness: str, note: str) -> None:
+        write_durably(self._refuted, f"{witness}\n{note}".encode(), mode=0o644)
+
+    def forget_refuted(self) -> None:
+        self._refuted.unlink(missing_ok=True)
+        sync_directory(self._refuted.parent)

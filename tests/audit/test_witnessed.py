@@ -56,10 +56,11 @@ async def test_database_and_state_directory_of_an_old_backup_are_found_out(
     async with start(witness_policy=policy) as running:
         await running.take_in("matching", events("matching", 1, 5))
         await running.published(15)
-    # The newest is lost; everything is restored from one backup, so all of it fits together.
-    await admin.execute(f'DROP DATABASE "{live}" WITH (FORCE)')
+    # Everything is restored from one backup, so all of it fits together.
+    newest = running.state_dir.with_name("newest")
+    shutil.copytree(running.state_dir, newest)
+    await admin.execute(f'ALTER DATABASE "{live}" RENAME TO "{live}_newest"')
     await admin.execute(f'ALTER DATABASE "{live}_kept" RENAME TO "{live}"')
-    await admin.close()
     shutil.rmtree(running.state_dir)
     kept.rename(running.state_dir)
     async with start(witness_policy=policy) as restored:
@@ -67,5 +68,14 @@ async def test_database_and_state_directory_of_an_old_backup_are_found_out(
         with pytest.raises(LogRefused):
             await restored.take_in("matching", events("matching", 1, 1))
         assert (await restored.client.get("/checkpoint")).text == note
-    async with start() as forked:  # nobody else remembers
-        assert await forked.take_in("matching", events("matching", 1, 1)) == 1
+    async with start() as restored:  # what the witness showed is kept
+        assert "The witness real has cosigned 15 entries" in await restored.refused()
+    # The newest is found after all.
+    await admin.execute(f'DROP DATABASE "{live}" WITH (FORCE)')
+    await admin.execute(f'ALTER DATABASE "{live}_newest" RENAME TO "{live}"')
+    await admin.close()
+    shutil.copytree(newest, running.state_dir, dirs_exist_ok=True)
+    async with start(witness_policy=policy) as mended:
+        assert await mended.take_in("matching", events("matching", 6, 1)) == 1
+        await mended.published(16)
+        assert not (mended.state_dir / "refuted").exists()

@@ -5,13 +5,19 @@ import contextlib
 import shutil
 from datetime import datetime
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
-from services.audit import cosigning
+from deploy.postgres import free_port
+from services.audit import cosigning, publisher
 from services.audit.contract import AlarmRaised, QuorumMet
 from services.audit.domain import LogRefused
+from services.audit.keys import KeyFiles
+from services.audit.state import StateDirectory
+from services.audit.witnesses import read_policy, witnesses_of
 from shared.tlog.checkpoints import Checkpoint, Receipt
 from shared.tlog.merkle import inclusion_ranges, leaf_hash, verify_inclusion
 from shared.tlog.notes import Cosigner, Signer
@@ -224,8 +230,9 @@ async def test_a_witness_that_is_not_there_holds_up_nobody(start, tmp_path, thre
 # ---------------------------------------------------------------- a restored backup
 
 
-async def test_a_backup_of_database_and_state_directory_is_not_written_on(start, policy):
-    """Everything here is of one mind and signed; only the witnesses remember what is missing."""
+@pytest.fixture
+async def backup(start, policy, three):
+    """Ten entries, restored with their state directory; the witnesses have cosigned fifteen."""
     async with start(witness_policy=policy) as running:
         await running.fill(10)
         await running.published(10)
@@ -234,6 +241,11 @@ async def test_a_backup_of_database_and_state_directory_is_not_written_on(start,
         shutil.copytree(running.state_dir, kept)
         await running.take_in("matching", events("matching", 1, 5))
         await running.published(15)
+
+        async def all_cosigned():
+            return all(each.size == 15 for each in three)
+
+        await until(all_cosigned)
     shutil.rmtree(running.state_dir)
     kept.rename(running.state_dir)
     await running.tamper(
@@ -244,17 +256,74 @@ async def test_a_backup_of_database_and_state_directory_is_not_written_on(start,
         ),
         f"UPDATE head SET size = 10, frontier = '\\x{frontier}'",
     )
+    return running.state_dir
+
+
+async def test_a_backup_of_database_and_state_directory_is_not_written_on(start, policy, backup):
+    """Everything here is of one mind and signed; only the witnesses remember what is missing."""
     async with start(witness_policy=policy) as restored:
         assert "has cosigned 15 entries of this log, which ends at 10" in await restored.refused()
         with pytest.raises(LogRefused):
             await restored.take_in("matching", events("matching", 1, 1))
         assert (await restored.client.get("/checkpoint")).status_code == 200
-    # Without witnesses nothing is found, and the log grows another history, as long as the first.
+    # Without witnesses, and what they showed, nothing is found, and the log grows another
+    # history, as long as the first.
+    (backup / "refuted").unlink()
     async with start() as forked:
         await forked.take_in("donors", events("donors", 11, 7))
         await forked.signed(17)
     async with start(witness_policy=policy) as forked:
         assert "another history" in await forked.refused()
+
+
+async def test_what_a_witness_showed_is_not_forgotten_when_it_is_away(
+    start, policy, three, backup, monkeypatch
+):
+    monkeypatch.setattr(publisher, "REFUSED_RETRY_S", 0.05)
+    async with start(witness_policy=policy) as restored:
+        assert "has cosigned 15 entries" in await restored.refused()
+        for each in three:
+            each.mood, each.shown = "away", 0
+
+        async def asked_in_vain():
+            return three[0].shown > 2
+
+        await until(asked_in_vain)
+        with pytest.raises(LogRefused, match="has cosigned 15 entries"):
+            await restored.take_in("donors", events("donors", 11, 5))
+    # Nor by a restart, or by another process with the same directory that asks nobody.
+    for settings in ({"witness_policy": policy}, {}):
+        async with start(**settings) as restored:
+            with pytest.raises(LogRefused, match="has cosigned 15 entries"):
+                await restored.take_in("donors", events("donors", 11, 5))
+
+
+async def test_what_a_witness_showed_that_cannot_be_read_any_more_is_refused(start):
+    async with start() as running:
+        await running.fill(10)
+    (running.state_dir / "refuted").write_text("north\nnot a note\n")
+    async with start() as running:
+        with pytest.raises(LogRefused, match="refuted"):
+            await running.take_in("matching", events("matching", 1, 1))
+
+
+async def test_while_the_database_is_away_one_word_of_each_witness_is_kept(tmp_path, three):
+    policy = policy_of(tmp_path / "policy", three, 2)
+    for each in three:
+        each.note = f"log.test\n1\n{'A' * 43}=\n\n— log.test {'A' * 96}\n"
+    nowhere = create_async_engine(f"postgresql+asyncpg://127.0.0.1:{free_port()}/none")
+    async with httpx.AsyncClient() as http:
+        log = publisher.Publisher(
+            StateDirectory(tmp_path),
+            KeyFiles(tmp_path, "log.test"),
+            0.02,
+            witnesses_of(read_policy(policy), http),
+        )
+        for _ in range(5):
+            with pytest.raises(OSError):
+                await log._tick(async_sessionmaker(nowhere))
+    assert three[0].shown == 5
+    assert len(log._seen) == 3
 
 
 async def test_a_witness_that_comes_back_and_knows_more_stops_the_log(start, policy, three):

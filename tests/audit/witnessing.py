@@ -33,7 +33,8 @@ class FakeWitness:
         self.mood = "honest"
         self.pause = asyncio.Event()
         self.size, self.root, self.note = 0, b"", ""
-        self.asked = 0
+        self.asked = 0  # to cosign
+        self.shown = 0  # how often it was asked what it cosigned last
 
     @property
     def url(self) -> str:
@@ -49,6 +50,7 @@ class FakeWitness:
 
         @app.get("/{origin}/checkpoint")
         async def last(origin: str) -> Response:
+            self.shown += 1
             if self.mood == "away":
                 return Response(status_code=503)
             known = self.note and hashlib.sha256(self.note.split("\n")[0].encode()).hexdigest()
