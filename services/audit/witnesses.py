@@ -18,6 +18,8 @@ from shared.tlog.witnessing import SIZE_MEDIA_TYPE, AddCheckpoint
 ANSWER_S_MAX = 5.0  # for a whole answer, however slowly it drips
 ANSWER_BYTES_MAX = 64 * 1024  # some ten ML-DSA-44 lines
 SIZE_DIGITS_MAX = 19
+# Answers are read as they come, so that a small one cannot unpack to a large one.
+PLAIN = {"Accept-Encoding": "identity"}
 CLOCK_SKEW_S_MAX = 300.0  # a cosignature's time bounds back-dating: it must be about now
 
 
@@ -64,13 +66,17 @@ class Witness:
         if status != 200:
             raise WitnessRefused(f"it refused with {status}")
         text = note[: note.index("\n\n") + 1]
-        return self._believed(f"{text}\n{answer}", now_s)
+        return self._believed(text, answer, now_s)
 
-    def _believed(self, note: str, now_s: float) -> Signature:
+    def _believed(self, text: str, lines: str, now_s: float) -> Signature:
         try:
-            (signature,) = open_note(note, [self.key]).signatures
+            opened = open_note(f"{text}\n{lines}", [self.key])
         except (MalformedNote, UntrustedNote) as error:
             raise WitnessFailure(f"its cosignature does not hold: {error}") from error
+        # A note's text ends at its last empty line: with one in the answer it is a longer text.
+        if opened.text != text:
+            raise WitnessFailure("it signed something else than the checkpoint")
+        (signature,) = opened.signatures
         if signature.at is None or abs(signature.at - now_s) > CLOCK_SKEW_S_MAX:
             raise WitnessFailure(f"it says it signed at {signature.at}, which is not about now")
         return signature
@@ -94,7 +100,7 @@ class Witness:
         try:
             async with (
                 asyncio.timeout(ANSWER_S_MAX),
-                self._http.stream(method, self._url + path, content=body) as answer,
+                self._http.stream(method, self._url + path, content=body, headers=PLAIN) as answer,
             ):
                 async for part in answer.aiter_raw(8 * 1024):
                     content += part

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from starlette.middleware.gzip import GZipMiddleware
 
 from deploy.postgres import free_port
 from services.audit import cosigning, publisher
@@ -23,7 +24,7 @@ from shared.tlog.merkle import inclusion_ranges, leaf_hash, verify_inclusion
 from shared.tlog.notes import Cosigner, Signer
 from shared.tlog.policies import Policy
 from tests.audit.conftest import events
-from tests.audit.witnessing import FakeWitness, policy_of
+from tests.audit.witnessing import FakeWitness, policy_of, served
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ async def test_one_that_fails_or_lies_holds_up_nobody_and_is_not_believed(start,
     name = three[0].cosigner.name
     async with start(witness_policy=policy) as running:
         await running.fill(10)
-        moods = ["refusing", "forging", "early", "absurd", "odd", "endless"]
+        moods = ["refusing", "forging", "beyond", "early", "absurd", "odd", "endless"]
         for seq, mood in enumerate(moods, start=1):
             three[0].mood, three[0].asked = mood, 0
             await running.take_in("matching", events("matching", seq, 1))
@@ -155,6 +156,16 @@ async def test_one_that_fails_or_lies_holds_up_nobody_and_is_not_believed(start,
         assert not [each for each in (await running.ready())["reasons"] if "log" in each]
         three[0].mood = "honest"
         await until(lambda: rows(running, believed))
+
+
+async def test_one_behind_a_proxy_that_compresses_is_understood(start, tmp_path):
+    witness = FakeWitness("zipped")
+    app = witness.app()
+    app.add_middleware(GZipMiddleware, minimum_size=1)
+    policy = policy_of(tmp_path / "policy", [witness], 1)
+    async with served(app, witness.port), start(witness_policy=policy) as running:
+        await running.fill(10)
+        assert quorum_of(policy, running, await running.published(10)) == 10
 
 
 async def test_a_slow_one_is_asked_about_the_newest_when_it_has_answered(start, policy, three):

@@ -22,7 +22,8 @@ class FakeWitness:
 
     honest; away (503 to everything); refusing (503 to what it should cosign); slow (answers after
     `pause`); lost (cosigns, and gives no answer);
-    forging (another's signature); early (a time of long ago); absurd (409 with a huge size);
+    forging (another's signature); beyond (signs more than the checkpoint, and answers that too);
+    early (a time of long ago); absurd (409 with a huge size);
     endless (an answer without an end); odd (409 with something else)
     """
 
@@ -83,14 +84,15 @@ class FakeWitness:
         cosigner = self.cosigner
         if self.mood == "forging":
             cosigner = Cosigner(cosigner.name, Ed25519PrivateKey.generate())
-        line = cosigner.cosign(text, at)
+        more = "\nmore\n" if self.mood == "beyond" else ""
+        line = cosigner.cosign(text + more, at)
         if self.mood == "forging":  # under the key id we know
-            content = self.cosigner.key.key_id + decode(line.split(" ")[2])[4:]
+            content = self.cosigner.key.key_id + decode(line.split()[2])[4:]
             line = _line(cosigner.name, content)
         self.size, self.root, self.note = checkpoint.size, checkpoint.root, note + line
         if self.mood == "lost":
             return Response("lost", status_code=504)
-        return Response(line)
+        return Response(f"{more[1:]}\n{line}" if more else line)
 
     def _at(self, size: int) -> Response:
         return Response(f"{size}\n", status_code=409, media_type="text/x.tlog.size")
