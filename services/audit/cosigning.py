@@ -10,6 +10,7 @@ witness is waited for.
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,7 +74,10 @@ _MET = text(
     "INSERT INTO quorum (size, policy, at) VALUES (:size, :policy, :at) ON CONFLICT DO NOTHING"
 )
 _NEWEST = text("SELECT max(size) FROM checkpoint")
-_ALARM = text("UPDATE witnessing SET missing_since = :since")
+_ALARM = text(
+    "UPDATE witnessing SET missing_since = :since"
+    " WHERE (missing_since IS NULL) = (CAST(:since AS timestamptz) IS NOT NULL) RETURNING true"
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Cosigning:
         self._alarm = timedelta(seconds=alarm_s)
         self._me = uuid4()
         self._asks_since = now()
-        self._leads_until = 0.0  # of time.monotonic(): half a lease ahead
+        self._leads_until = -math.inf  # of time.monotonic(): half a lease ahead
         self._target: Target | None = None
         self._to_count: set[int] = set()
         self._proving = asyncio.Lock()
@@ -133,7 +137,7 @@ class Cosigning:
                 for asked in self._asked:
                     group.create_task(self._follow(app.state.sessions, asked))
         finally:
-            self._leads_until = 0.0
+            self._leads_until = -math.inf
             # The next process need not wait for the lease to run out; if this fails, it does.
             with contextlib.suppress(*STORAGE_ERRORS):
                 async with app.state.sessions.begin() as session:
@@ -153,13 +157,17 @@ class Cosigning:
         while True:
             begin_trace()
             self._wake.clear()
+            due: set[int] = set()
             try:
                 if self._publisher.refuses or not await self._has_lease(sessions):
                     self._aim(None)
                 else:
+                    # What is cosigned during the turn is counted in the next.
+                    due, self._to_count = self._to_count, due
                     async with sessions.begin() as session:
-                        await self._turn(session)
+                        await self._turn(session, due)
             except STORAGE_ERRORS as error:
+                self._to_count |= due
                 log.warning("witnesses not asked", extra={"error": type(error).__name__})
                 self._aim(None)
                 await asyncio.sleep(RETRY_S_MIN)
@@ -171,20 +179,20 @@ class Cosigning:
             return True
         async with sessions.begin() as session:
             mine = await session.scalar(_LEASE, {"me": self._me, "lease": LEASE_S})
-            if mine and self._leads_until == 0.0:
+            # Taken anew, also from ourselves: it ran out while we could not ask.
+            if mine and moment - self._leads_until > LEASE_S:
                 self._asks_since = now()
                 # Another may have asked them before us, perhaps under another policy.
                 for asked in self._asked:
                     asked.at = None
                 wanted = {"policy": self._policy_id, "most": RECOUNT_MAX}
                 self._to_count |= set(await session.scalars(_TO_RECOUNT, wanted))
-        self._leads_until = moment + LEASE_S / 2 if mine else 0.0
+        self._leads_until = moment + LEASE_S / 2 if mine else -math.inf
         return bool(mine)
 
-    async def _turn(self, session: AsyncSession) -> None:
-        for size in sorted(self._to_count):
+    async def _turn(self, session: AsyncSession, due: set[int]) -> None:
+        for size in sorted(due):
             await self._count(session, size)
-        self._to_count.clear()
         row = (await session.execute(_STANDS, {"policy": self._policy_id})).one_or_none()
         if row is None:
             return
@@ -217,6 +225,9 @@ class Cosigning:
         raised = waits and now() - self._asks_since >= self._alarm
         if (row.missing_since is None and not raised) or (row.missing_since is not None and waits):
             return
+        # Another may believe that it leads: of two, who comes second finds it done.
+        if not await session.scalar(_ALARM, {"since": since if raised else None}):
+            return
         event: Event
         if raised:
             there = await self._times(session, self._target.size if self._target else row.size)
@@ -230,7 +241,6 @@ class Cosigning:
             size = row.met if since is not None or row.met else row.size
             there = await self._times(session, size)
             event = QuorumMet(size=size, witnesses=sorted(self._names[key] for key in there))
-        await session.execute(_ALARM, {"since": since if raised else None})
         await emit(session, event, subject="quorum", actor="audit", role="service")
 
     def _pending(self, target: Target) -> bool:

@@ -5,6 +5,7 @@ import contextlib
 import shutil
 from datetime import datetime
 
+import asyncpg
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -59,6 +60,24 @@ async def rows(running, statement):
 async def told(running, kind):
     found = await rows(running, f"SELECT data FROM event WHERE type = '{kind}' ORDER BY seq")
     return [row.data for row in found]
+
+
+@contextlib.asynccontextmanager
+async def superuser(running):
+    connection = await asyncpg.connect(running.database_url.replace("+asyncpg", ""))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def waiting(running, count):
+    """Whether so many wait for a lock that somebody else holds."""
+    return await rows(
+        running,
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+        f" AND wait_event_type = 'Lock' HAVING count(*) = {count}",
+    )
 
 
 async def until(condition):
@@ -238,6 +257,51 @@ async def test_a_witness_that_is_not_there_holds_up_nobody(start, tmp_path, thre
             await until(caught_up)
 
 
+# ---------------------------------------------------------------- what is counted
+
+
+async def test_what_is_cosigned_while_the_database_counts_is_counted(
+    start, tmp_path, three, monkeypatch
+):
+    """A count sees what there was when it began."""
+    monkeypatch.setattr(
+        cosigning,
+        "_COUNTED",
+        text(
+            "SELECT name, key_id, at, held FROM cosignature,"
+            " (SELECT pg_advisory_xact_lock_shared(4711)) AS held WHERE size = :size"
+        ),
+    )
+    policy = policy_of(tmp_path / "both", three[:2], 2)
+    three[1].mood = "slow"
+    async with start(witness_policy=policy) as running, superuser(running) as connection:
+        await connection.execute("SELECT pg_advisory_lock(4711)")
+        await running.take_in("needs", events("needs", 1, 3))
+        await until(lambda: waiting(running, 1))
+        three[1].mood = "honest"
+        three[1].pause.set()
+        await until(lambda: rows(running, "SELECT 1 FROM cosignature HAVING count(*) = 2"))
+        await connection.execute("SELECT pg_advisory_unlock(4711)")
+        assert quorum_of(policy, running, await running.published(3)) == 3
+
+
+async def test_what_was_counted_is_counted_again_when_the_commit_fails(start, tmp_path, three):
+    policy = policy_of(tmp_path / "one", three[:1], 1)
+    async with start(witness_policy=policy) as running:
+        await running.tamper(
+            "CREATE SEQUENCE tries",
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM nextval('tries'); RAISE EXCEPTION 'no commit'; END $$",
+            "CREATE CONSTRAINT TRIGGER fails AFTER INSERT ON quorum"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail()",
+            "GRANT ALL ON SEQUENCE tries TO PUBLIC",
+        )
+        await running.take_in("needs", events("needs", 1, 3))
+        await until(lambda: rows(running, "SELECT 1 FROM tries WHERE is_called"))
+        await running.tamper("DROP TRIGGER fails ON quorum")
+        assert quorum_of(policy, running, await running.published(3)) == 3
+
+
 # ---------------------------------------------------------------- a restored backup
 
 
@@ -394,6 +458,52 @@ async def test_a_missing_quorum_is_an_alarm_told_once_and_its_end_too(start, pol
         await until(logged)
         assert (await running.client.get("/v1/witnesses")).json()["quorum_missing_since"] is None
         assert len(await told(running, QuorumMet.type)) == 1
+
+
+async def test_a_log_that_could_not_ask_raises_no_alarm_before_it_has_asked(start, policy, three):
+    async with start(witness_policy=policy, quorum_alarm_s=2.0) as running:
+        await running.fill(10)
+
+        async def all_three():
+            return all(each.size == 10 for each in three)
+
+        await until(all_three)
+        asked = [each.asked for each in three]
+        await running.tamper("ALTER TABLE witnessing RENAME TO away")
+        await running.take_in("matching", events("matching", 1, 5))
+        await running.signed(15)
+        await asyncio.sleep(3)
+        assert [each.asked for each in three] == asked
+        await running.tamper("ALTER TABLE away RENAME TO witnessing")
+        await running.published(15)
+        assert await told(running, AlarmRaised.type) == []
+
+
+async def test_two_that_both_believe_they_lead_tell_an_alarm_once(
+    start, policy, three, monkeypatch
+):
+    """As when a lease is taken from one that is still at work."""
+    monkeypatch.setattr(cosigning, "LEASE_S", 1_000.0)
+    for each in three:
+        each.mood = "refusing"
+    leads = "SELECT 1 FROM witnessing WHERE holder IS NOT NULL"
+    alarms = (
+        "SELECT 1 FROM (SELECT type FROM outbox UNION ALL SELECT type FROM event) AS each"
+        f" WHERE type = '{AlarmRaised.type}'"
+    )
+    settings = {"witness_policy": policy, "quorum_alarm_s": 0.3}
+    async with start(**settings) as one:
+        await until(lambda: rows(one, leads))
+        await one.tamper("UPDATE witnessing SET holder = NULL, until = NULL")
+        async with start(**settings) as other, superuser(one) as connection:
+            await until(lambda: rows(other, leads))
+            async with connection.transaction():
+                await connection.execute("SELECT FROM witnessing FOR UPDATE")
+                await one.take_in("needs", events("needs", 1, 5))
+                await until(lambda: waiting(one, 2))
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE witnessing")  # when both have ended
+            assert len(await rows(one, alarms)) == 1
 
 
 # ---------------------------------------------------------------- replicas, policies, times
