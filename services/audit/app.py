@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from services.audit.contract import PRODUCERS, Producer
 from services.audit.cosigning import Cosigning
 from services.audit.domain import Batch, entry_of
-from services.audit.heartbeat import Heartbeat
+from services.audit.heartbeat import LOOKS, Heartbeat
 from services.audit.intake import TIDY_S, Intake, tidy
 from services.audit.keys import KeyFiles
 from services.audit.publisher import Publisher
@@ -93,7 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         consumers=list(consumers.values()),
         clocks=[
-            Clock("heartbeat", settings.heartbeat_s / 10, heartbeat.look),
+            Clock("heartbeat", settings.heartbeat_s / LOOKS, heartbeat.look),
             Clock("mentions", TIDY_S, tidy),
         ],
         tasks=[

@@ -5,7 +5,7 @@ told once, whichever replica sees it and however often they start again.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,6 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.audit import domain
 from services.audit.contract import AlarmRaised, Producer, ProducerHeard
 from shared.events import Consumer, Event, emit
+
+LOOKS = 10  # within the time after which a producer is silent
+LOOKS_MISSED_MAX = 3  # after more of them we or our database were away, and asked nobody
 
 _HEAR = text(
     "INSERT INTO heartbeat (producer, heard_at)"
@@ -31,11 +34,14 @@ class Heartbeat:
     def __init__(self, consumers: Sequence[tuple[Producer, Consumer]], heartbeat_s: float) -> None:
         self._consumers = consumers
         self._heartbeat = timedelta(seconds=heartbeat_s)
-        self._asks_since: datetime | None = None
+        self._asks_since = self._looked_at = datetime.min.replace(tzinfo=UTC)
 
     async def look(self, session: AsyncSession, now: datetime) -> int:
         """Write down what was heard; raise alarms, and end them."""
-        self._asks_since = self._asks_since or now
+        pause_max = self._heartbeat / LOOKS * LOOKS_MISSED_MAX
+        if now - self._looked_at > pause_max:
+            self._asks_since = now
+        self._looked_at = now
         for producer, consumer in self._consumers:
             values = {"producer": producer, "heard_at": consumer.heard_at, "now": now}
             row = (await session.execute(_HEAR, values)).one()
