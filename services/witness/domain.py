@@ -23,6 +23,7 @@ from shared.tlog.notes import (
 # 63 proof lines and a checkpoint with 30 signatures of the largest kind (ML-DSA-44: 3.3 KB).
 BODY_BYTES_MAX = 128 * 1024
 LOGS_BYTES_MAX = 1_000_000
+CLOCK_AHEAD_S_MAX = 300  # our log takes no cosignature whose time is further from now
 NAME_BYTES_MAX = 255  # SPEC: tlog-cosignature: opaque cosigner_name<1..2^8-1>
 
 # The keys trusted for each origin.
@@ -92,6 +93,14 @@ class NotRemembered(WitnessRefused):
         super().__init__(
             f"What is stored as the last checkpoint of {origin} is not one this witness cosigned: "
             "restore the newest state of the database and of WITNESS_STATE_DIR."
+        )
+
+
+class ClockBehind(WitnessRefused):
+    def __init__(self, ahead_s: int) -> None:
+        super().__init__(
+            f"A cosignature made before is {ahead_s} s ahead of this clock. Set the clock right; if"
+            " it was wrong then, wait until that time, or retire this witness."
         )
 
 
@@ -220,13 +229,23 @@ def check(submission: Submission, last: Cosigned | None) -> None:
 def cosign(
     submission: Submission, last: Cosigned | None, cosigners: Sequence[Cosigner], now: int
 ) -> tuple[Cosigned, str]:
-    """The record to keep, and the signature lines to answer; `check` has been passed."""
+    """The record to keep, and the signature lines to answer; `check` has been passed.
+
+    Raises ClockBehind.
+    """
     # A clock that was set back must not make us say that we saw the larger tree first.
     at = now if last is None else max(now, last.at)
+    check_clock(at, now)
     lines = "".join(cosigner.cosign(submission.text, at) for cosigner in cosigners)
     checkpoint = submission.checkpoint
     note = f"{submission.text}\n{submission.log_lines}{lines}"
     return Cosigned(checkpoint.origin, checkpoint.size, checkpoint.root, at, note), lines
+
+
+def check_clock(at: int, now: int) -> None:
+    """Whether a cosignature may be made that is not older than `at`. Raises ClockBehind."""
+    if at - now > CLOCK_AHEAD_S_MAX:
+        raise ClockBehind(at - now)
 
 
 def remembered(note: str, origin: str, key: VerifierKey) -> Cosigned:

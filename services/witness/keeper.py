@@ -13,10 +13,10 @@ from functools import partial
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from services.witness import operations
-from services.witness.domain import Logs, WitnessRefused
+from services.witness import domain, operations
+from services.witness.domain import ClockBehind, Logs, WitnessRefused
 from services.witness.state import StateDirectory
-from shared.db import STORAGE_ERRORS, Sessions
+from shared.db import STORAGE_ERRORS, Sessions, now
 from shared.logs import begin_trace
 from shared.tlog.notes import Cosigner
 
@@ -37,7 +37,12 @@ class Keeper:
         self._refusal: str | None = "the witness has not been opened yet"
 
     def not_ready(self) -> str | None:
-        return None if self._refusal is None else f"witness: {self._refusal}"
+        refusal = self._refusal
+        try:
+            domain.check_clock(self.state.latest_at, int(now().timestamp()))
+        except ClockBehind as error:
+            refusal = refusal or error.detail
+        return None if refusal is None else f"witness: {refusal}"
 
     def cosigners(self) -> Sequence[Cosigner]:
         """Our keys, Ed25519 first. Raises WitnessRefused while we must not cosign."""
@@ -74,6 +79,6 @@ class Keeper:
             )
         for origin in self.logs:
             async with sessions.begin() as session:
-                last = await operations.last_cosigned(session, self.state, origin)
+                last = await operations.lock_last(session, self.state, origin)
                 if last is not None:
                     await operations.keep(session, self.state, last)

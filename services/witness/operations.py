@@ -39,7 +39,7 @@ async def add_checkpoint(
     """
     # SPEC: "checking the old size against the latest checkpoint and persisting the new checkpoint
     # must be performed atomically": one request at a time for a log, from here to the commit.
-    last = await last_cosigned(session, state, submission.checkpoint.origin)
+    last = await lock_last(session, state, submission.checkpoint.origin)
     try:
         domain.check(submission, last)
     except NotConsistent as error:
@@ -53,22 +53,34 @@ async def add_checkpoint(
     return lines
 
 
-async def last_cosigned(
-    session: AsyncSession, state: StateDirectory, origin: str
-) -> Cosigned | None:
-    """By the database and the copy; the log is ours until the transaction ends.
+async def lock_last(session: AsyncSession, state: StateDirectory, origin: str) -> Cosigned | None:
+    """What was cosigned last; the log is ours until the transaction ends.
 
     Raises WitnessRefused.
     """
     await lock(session, f"log {origin}")
-    note = await session.scalar(_STORED, {"origin": origin})
-    stored = None if note is None else domain.remembered(note, origin, state.key)
-    kept = await asyncio.to_thread(state.kept, origin)
-    last = domain.newest(stored, kept)
+    stored, last = await _memory(session, state, origin)
     if last is not None and (stored is None or stored.size < last.size):
         behind = None if stored is None else stored.size
         log.error("database behind the copy", extra={"origin": origin, "size": behind})
     return last
+
+
+async def last_cosigned(
+    session: AsyncSession, state: StateDirectory, origin: str
+) -> Cosigned | None:
+    """What was cosigned last, as far as it is on disk by now. Raises WitnessRefused."""
+    return (await _memory(session, state, origin))[1]
+
+
+async def _memory(
+    session: AsyncSession, state: StateDirectory, origin: str
+) -> tuple[Cosigned | None, Cosigned | None]:
+    """What the database says, and the later of that and the copy."""
+    note = await session.scalar(_STORED, {"origin": origin})
+    stored = None if note is None else domain.remembered(note, origin, state.key)
+    kept = await asyncio.to_thread(state.kept, origin)
+    return stored, domain.newest(stored, kept)
 
 
 async def keep(session: AsyncSession, state: StateDirectory, cosigned: Cosigned) -> None:

@@ -72,17 +72,19 @@ async def add_checkpoint(session: Transaction, caller: Public, request: Request)
 @router.get(
     "/{origin_sha256}/checkpoint",
     response_class=Response,
-    responses={**responses(NothingCosigned), 200: _text("Found")},
+    responses={**responses(NothingCosigned, WitnessRefused), 200: _text("Found")},
 )
 async def read_checkpoint(
     session: Reading,
     caller: Public,
+    request: Request,
     origin_sha256: Annotated[
         str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the log's origin, in hex.")
     ],
 ) -> Response:
     """The last checkpoint cosigned of a log, with the log's signatures and ours: for monitors."""
-    note = await queries.last_checkpoint(session, origin_sha256)
+    keeper: Keeper = request.app.state.keeper
+    note = await queries.last_checkpoint(session, keeper.state, keeper.logs, origin_sha256)
     return Response(note, media_type=TEXT, headers=CHANGING)
 
 

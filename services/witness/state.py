@@ -42,6 +42,7 @@ class StateDirectory:
         self._copies = folder / "cosigned"
         self._writing = threading.Lock()
         self._key: VerifierKey | None = None
+        self.latest_at = 0  # of the cosignatures this process kept; at the start it keeps all
 
     def cosigners(self, *, may_create: bool) -> tuple[Cosigner, ...]:
         """Our keys, Ed25519 first; what is missing is made.
@@ -118,6 +119,7 @@ class StateDirectory:
             if kept is not None and (kept.size, kept.at) > (cosigned.size, cosigned.at):
                 raise WitnessRefused("A later checkpoint has been cosigned meanwhile; ask again.")
             write_durably(self._path(cosigned.origin), cosigned.note.encode(), mode=0o644)
+            self.latest_at = max(self.latest_at, cosigned.at)
 
     def _path(self, origin: str) -> Path:
         return self._copies / hashlib.sha256(origin.encode()).hexdigest()

@@ -216,10 +216,12 @@ def test_an_old_size_beyond_the_checkpoint_is_refused_before_anything_is_remembe
 def test_the_time_of_a_cosignature_never_goes_back():
     first = cosigned(LOG, 3, at=1_000)
     assert first.at == 1_000
-    set_back = cosigned(LOG, 3, at=400, last=first)
+    set_back = cosigned(LOG, 3, at=700, last=first)
     assert set_back.at == 1_000
     assert open_note(set_back.note, [OURS.key]).signatures[0].at == 1_000
     assert cosigned(LOG, 5, at=2_000, last=set_back).at == 2_000
+    with pytest.raises(WitnessRefused, match="301 s ahead"):
+        cosigned(LOG, 3, at=699, last=first)
 
 
 def test_of_two_memories_the_later_counts():

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
 
 import asyncpg
@@ -102,7 +103,9 @@ async def waits_for_a_lock(witness, asked):
         await asyncio.sleep(0.01)
 
 
-async def add_within(session, witness, body, at=2_000_000_000):
+async def add_within(session, witness, body, ahead_s=0):
+    """Within that transaction; `ahead_s`: of the right time."""
+    at = int(time.time()) + ahead_s
     keeper = witness.keeper
     return await operations.add_checkpoint(
         session, keeper.state, keeper.cosigners(), witness.submission(body), at
@@ -180,12 +183,12 @@ async def test_a_crash_before_the_commit_is_as_if_it_was_done(start, witness, lo
         async with witness.app.state.sessions.begin() as session:
             await add_within(session, witness, log.ask(3, 5))
             raise KeyError
-    assert await witness.size(log) == 3
+    assert await witness.size(log) == 5
     assert (await witness.add(log.ask(3, 5))).text == "5\n"
     fork = await witness.add(log.fork(4).ask(5, 5))
     assert fork.status_code == 422
     async with start() as restarted:  # brings the database forward
-        assert await restarted.size(log) == 5
+        assert await restarted.fetchval("SELECT size FROM cosigned") == 5
         assert (await restarted.add(log.ask(5, 5))).status_code == 200
 
 
@@ -204,10 +207,28 @@ async def test_failed_not_done_leaves_the_last_checkpoint(witness, log, state_di
 
 async def test_a_clock_set_back_does_not_show_in_cosignatures(witness, log):
     async with witness.app.state.sessions.begin() as session:
-        await add_within(session, witness, log.ask(0, 3), at=4_000_000_000)
+        before = await add_within(session, witness, log.ask(0, 3), ahead_s=200)
+    first = await witness.opened(log.checkpoint(3), before)
     answer = await witness.add(log.ask(3, 5))
     opened = await witness.opened(log.checkpoint(5), answer.text)
-    assert opened.signatures[0].at == 4_000_000_000
+    assert opened.signatures[0].at == first.signatures[0].at
+    assert await witness.not_ready() == []
+
+
+async def test_a_clock_that_was_far_ahead_stops_the_witness_of_that_log(start, log):
+    """No log would take such a time: it is said here, and need not be found out there."""
+    other = Log("other.test")
+    logs = f"{log.key}\n{other.key}\n"
+    async with start(logs=logs) as witness:
+        async with witness.app.state.sessions.begin() as session:
+            await add_within(session, witness, log.ask(0, 3), ahead_s=86_400)
+        assert ["ahead of this clock" in each for each in await witness.not_ready()] == [True]
+    async with start(logs=logs) as witness:
+        assert ["ahead of this clock" in each for each in await witness.not_ready()] == [True]
+        answer = await witness.add(log.ask(3, 5))
+        assert (answer.status_code, answer.json()["code"]) == (503, "witness_refused")
+        assert (await witness.add(log.ask(0, 5))).text == "3\n"
+        assert (await witness.add(other.ask(0, 5))).status_code == 200
 
 
 # ---------------------------------------------------------------- memory
@@ -231,6 +252,7 @@ async def test_a_database_restored_from_a_backup_makes_no_fork(start, log, resta
         await witness.add(log.ask(3, 5))
         await witness.execute("DELETE FROM cosigned", "INSERT INTO cosigned SELECT * FROM backup")
         if not restarted:
+            assert await witness.size(log) == 5
             answer = await witness.add(log.fork(3).ask(3, 6))
             assert (answer.status_code, answer.text) == (409, "5\n")
             assert (await witness.add(log.ask(5, 6))).status_code == 200
@@ -241,9 +263,18 @@ async def test_a_database_restored_from_a_backup_makes_no_fork(start, log, resta
             assert (await witness.add(log.fork(3).ask(3, 6))).text == "5\n"
 
 
+async def test_monitors_still_see_a_log_that_is_no_longer_trusted(start, log):
+    async with start() as witness:
+        await witness.add(log.ask(0, 3))
+    async with start(logs=f"{Log('other.test').key}\n") as witness:
+        assert (await witness.add(log.ask(3, 5))).status_code == 404
+        assert await witness.size(log) == 3
+
+
 async def test_an_emptied_database_makes_no_fork(witness, log):
     await witness.add(log.ask(0, 5))
     await witness.execute("TRUNCATE cosigned")
+    assert await witness.size(log) == 5
     assert (await witness.add(log.fork(3).ask(0, 6))).text == "5\n"
 
 
@@ -268,8 +299,11 @@ async def test_a_forged_row_is_not_believed(start, witness, log):
     await witness.add(log.ask(0, 3))
     forged = log.fork(2).checkpoint(5)
     await witness.execute(f"UPDATE cosigned SET size = 5, note = $${forged}$$")
-    answer = await witness.add(log.fork(2).ask(5, 6))
-    assert (answer.status_code, answer.json()["code"]) == (503, "witness_refused")
+    for answer in (
+        await witness.add(log.fork(2).ask(5, 6)),
+        await witness.http.get(monitored(ORIGIN)),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (503, "witness_refused")
     async with start() as restarted:
         assert ["not one this witness cosigned" in each for each in await restarted.not_ready()]
 
