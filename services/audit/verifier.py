@@ -69,13 +69,18 @@ LATE_S = 86_400  # told later than a day after it happened: somebody should ask 
 CLOCK_SKEW_S = 300  # clocks of honest machines differ by less
 TEXT_BYTES_MAX = 1_000_000
 COLUMN_BYTES_MAX = 16_000_000
-BUNDLE_BYTES_MAX = WIDTH * (2 + 65_535)
+BODY_BYTES_MAX = 65_535
+BUNDLE_BYTES_MAX = WIDTH * (2 + BODY_BYTES_MAX)
 STORED_BYTES_MAX = 64_000_000
 LINE_BYTES_MAX = 1_000_000  # of an export: an entry of 65,535 bytes, escaped, with its proof
+STORED_NOTE_BYTES_MAX = 200_000  # of one stored checkpoint, with everything beside its note
+STORED_NOTES_BYTES_MAX = 100_000_000  # of those of one chunk: each entry may have its own
 COLUMN_CHARACTERS_MAX = 200
 FINDINGS_MAX = 1_000  # what is bad beyond that is not listed
 DISCLOSURES_MAX = 100_000
 RECENT_MAX = 100_000  # events between what totals count and their being told
+SUMS_MAX = 500_000  # divisions, item classes, units and states of one producer that have a sum
+PRODUCERS_MAX = 1_000
 SIZE_MAX = 2**40
 PREFIX = re.compile(rb"^([a-z]{1,8}) *\x20([0-9]{20})\n")
 PREFIX_BYTES = 30
@@ -87,16 +92,23 @@ class CannotCheck(Exception):
     """Nothing can be said: the log was not reached, or a file of yours is not readable."""
 
 
-class Absent(Exception):
+class Absent(CannotCheck):
     """The log says that it does not have what it must have."""
 
 
-class TooMuch(Exception):
+class TooMuch(CannotCheck):
     """The log asks us to ask for less at once."""
 
 
 class Bad(ValueError):
     """Not to be trusted; the message says why."""
+
+
+# The last resort: what a log can send that nothing here expects must not end in a traceback.
+FAILURES = (
+    CannotCheck, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+    RecursionError, struct.error,
+)  # fmt: skip
 
 
 class Finding(NamedTuple):
@@ -382,6 +394,13 @@ class Policy:
             met[name] = sum(met[member] for member in members) >= threshold
         return met[self.quorum]
 
+    def met_at(self, times: dict[Key, datetime]) -> datetime | None:
+        """The earliest time by which a quorum had signed; None without one, or if none is asked."""
+        if self.is_met(()):
+            return None
+        upto = sorted({*times.values()})
+        return next((t for t in upto if self.is_met(k for k in times if times[k] <= t)), None)
+
     def open(self, note: str) -> Checkpoint:
         """A checkpoint that a log of the policy signed, with a quorum or not. Raises Bad."""
         opened = open_note(note, [*self.logs, *self.witnesses.values()])
@@ -597,7 +616,7 @@ class Log:
                 if status == 404 or code in {"entries_missing", "log_refused"}:
                     raise Absent(code or "not found")
                 if code == "too_many_bytes":
-                    raise TooMuch
+                    raise TooMuch(f"{path}: {code}")
                 reason = f"{status} {code}"
                 if status == 429:  # asked to wait, which is not a failure; `until` bounds it
                     attempts, pause_s = attempts - 1, 3.0
@@ -681,12 +700,14 @@ class Log:
         """So many entries, with hashes of what is stored of them; raises Absent, TooMuch."""
         path = f"/v1/stored?first={first}&limit={limit}"
         content = self.get(path, STORED_BYTES_MAX)
-        groups, at = [], 0
+        groups, at = list[Group](), 0
         while at < len(content):
             block = at + 68
             end = block + int.from_bytes(content[block - 4 : block])
             columns, leaves = content[at : at + 32], content[at + 32 : at + 64]
             entries = content[block:end]
+            if entries.count(0) >= GROUP or len(groups) * GROUP >= limit:
+                return []  # more than was asked for: it would fill the memory
             groups.append(Group(entries, entries.split(b"\x00"), columns, leaves))
             at = end
         if at != len(content):
@@ -767,6 +788,7 @@ class Part:
     facts: list[Fact] = field(default_factory=list)
     digests: dict[int, tuple[str, Any]] = field(default_factory=dict)  # id and data of `wanted`
     untimely: dict[str, tuple[int, int]] = field(default_factory=dict)  # how many, the first place
+    failed: str | None = None  # why it could not be checked to its end
 
     def bad(self, index: int, problem: str, last: int | None = None) -> None:
         if len(self.findings) < FINDINGS_MAX:
@@ -792,22 +814,41 @@ def read_chunk(
     stored   the checkpoints that cover them, as the database has them
     """
     part = Part(first)
+    try:
+        _fill(part, source, number, sizes, stored)
+    except FAILURES as error:  # what was found before is told all the same
+        part.failed = _reason(error)
+    part.findings.sort()
+    return part
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, CannotCheck) else f"{type(error).__name__}: {error}"
+
+
+def _fill(
+    part: Part, source: Source, number: int, sizes: tuple[int, ...], stored: "tuple[Stored, ...]"
+) -> None:
     for row in stored:
-        if first <= row.size <= first + number:
+        if part.first <= row.size <= part.first + number:
             _check_stored(source.policy, row, part)
     log = source.log()
-    groups = _in_bulk(log, first, number)
+    groups = _in_bulk(log, part.first, number)
     if groups is None:
         bodies = _by_tiles(log, part, number)
     else:
         bodies = [body for group in groups for body in group.bodies]
+    for at, body in enumerate(bodies):
+        if len(body) > BODY_BYTES_MAX:  # no tile can hold it, nor what comes after it
+            part.bad(part.first + at, f"the entry has more than {BODY_BYTES_MAX} bytes")
+            del bodies[at:]
+            groups = None
+            break
     hashes = [hashlib.sha256(b"\x00" + body).digest() for body in bodies]
     part.count = len(bodies)
     _check_rows(source, _Slowly(log, part, bodies, hashes), groups, stored)
     _compare_published(source, log, part, bodies, hashes)
     _sum_up(source, part, hashes, sizes)
-    part.findings.sort()
-    return part
 
 
 def _in_bulk(log: Log, first: int, number: int) -> list[Group] | None:
@@ -933,7 +974,8 @@ FACTS = {
 FORM = re.compile(
     r"(?<![^\x00])(?=[a-z ]{8} [0-9]{20}\n)(?P<producer>[a-z]+) +0*(?P<seq>[1-9][0-9]*)\n"
     r'\{"actor":"([^"]*)","actorrole":"([^"]*)","data":(\{[^\x00]*\}),'
-    r'"datacontenttype":"application/json",(?:"division":"([^"]+)",)?"id":"([^"]{36})",'
+    r'"datacontenttype":"application/json",(?:"division":"([^"]+)",)?'
+    r'"id":"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})",'
     r'"sequence":"(?P=seq)","source":"(?P=producer)","specversion":"1.0","subject":"([^"]*)",'
     r'"time":"([^"]*)",(?:"traceparent":"[0-9A-Za-z-]{0,100}",)?"type":"([^"]*)"\}(?![^\x00])'
 )
@@ -1012,7 +1054,7 @@ def _check_rows(
             rows = [slowly.look(part.first + first + at) for at in range(count)]
         for at, row in enumerate(rows, start=part.first + first):
             if row is None:
-                keys.append("0" * 32)
+                keys.append(_no_id())
                 continue
             producer, seq, key, kind, division, moment, data = row
             if at >= times.upto or not times.earliest <= moment <= times.latest:
@@ -1066,11 +1108,12 @@ class Stored:
     note: str
     at: datetime
     cosignatures: tuple[tuple[str, str, str, datetime], ...]  # name, key id, line, time
-    quorum_at: tuple[datetime, ...]
+    quorum_at: tuple[datetime, ...]  # under this policy, and under those before it
+    met_at: datetime | None  # when the quorum of the policy was met
     before: datetime | None  # when the one before was signed
 
     @classmethod
-    def read(cls, row: dict[str, Any], before: datetime | None) -> "Stored":
+    def read(cls, row: dict[str, Any], before: datetime | None, policy: Policy) -> "Stored":
         def moment(text: str) -> datetime:
             return datetime.fromisoformat(text).astimezone(UTC)
 
@@ -1078,6 +1121,8 @@ class Stored:
             (str(c["name"]), str(c["key_id"]), str(c["line"]), moment(c["at"]))
             for c in row["cosignatures"]
         ]
+        witnesses = {(key.name, key.key_id.hex()): key for key in policy.witnesses.values()}
+        times = {witnesses[c[:2]]: c[3] for c in lines if c[:2] in witnesses}
         return cls(
             int(row["size"]),
             base64.b64decode(row["root"]),
@@ -1085,12 +1130,13 @@ class Stored:
             moment(row["at"]),
             tuple(lines),
             tuple(map(moment, row["quorum_at"])),
+            policy.met_at(times),
             before,
         )
 
     @property
     def signed_at(self) -> datetime:
-        return min(self.quorum_at, default=self.at)
+        return self.met_at or min(self.quorum_at, default=self.at)
 
     @property
     def earliest(self) -> str:
@@ -1102,7 +1148,10 @@ class Stored:
 
 
 def _plain_moment(moment: datetime, seconds: int) -> str:
-    return (moment + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    try:
+        return (moment + timedelta(seconds=seconds)).isoformat()[:19]
+    except OverflowError:  # at either end of what can be written, which is bad by itself
+        return moment.isoformat()[:19]
 
 
 def _check_stored(policy: Policy, row: Stored, part: Part) -> None:
@@ -1119,7 +1168,11 @@ def _check_stored(policy: Policy, row: Stored, part: Part) -> None:
                 raise Bad(f"a cosignature is not that of {name}")
             if at.timestamp() != time_of(content[4:]):
                 raise Bad(f"the time of {name}'s cosignature is not the one it signed")
-        if not {*row.quorum_at} <= {at for _, _, _, at in row.cosignatures} | {row.at}:
+        if not 1970 <= row.at.year < 9999:
+            raise Bad("its time is none at which it can have been signed")
+        # Under a policy before this one another quorum was met, but by somebody's signature too.
+        times = {at for _, _, _, at in row.cosignatures}
+        if not {*row.quorum_at} <= (times | {row.at} if policy.is_met(()) else times):
             raise Bad("the time of its quorum is nobody's cosignature's")
     except (Bad, ValueError) as error:
         part.bad(last, f"the stored checkpoint of size {row.size} is not to be trusted: {error}")
@@ -1137,15 +1190,17 @@ class StoredCheckpoints:
 
     PAGE = 500
 
-    def __init__(self, log: Log) -> None:
-        self.log, self.rows, self.over = log, deque[Stored](), False
-        self.last = Stored(-1, b"", "", datetime.fromtimestamp(0, UTC), (), (), None)
+    def __init__(self, log: Log, policy: Policy) -> None:
+        self.log, self.policy, self.rows, self.over = log, policy, deque[Stored](), False
+        self.last = Stored(-1, b"", "", datetime.fromtimestamp(0, UTC), (), (), None, None)
+        self.held = 0  # bytes of those read for the chunk at work
         self.known = True
         self.malformed: str | None = None  # then nothing more of them is read
 
     def covering(self, size: int) -> tuple[Stored, ...]:
         """Those not given yet up to `size`, and the one beyond it (which will be given again)."""
         found = []
+        self.held = 0
         while (row := self._next()) is not None:
             found.append(row)
             if row.size > size:
@@ -1171,7 +1226,11 @@ class StoredCheckpoints:
     def _take(self, page: Any) -> bool:
         """Read them; whether there were any."""
         for each in page:
-            row = Stored.read(each, None if self.last.size < 0 else self.last.at)
+            size = len(str(each))
+            self.held += size
+            if size > STORED_NOTE_BYTES_MAX or self.held > STORED_NOTES_BYTES_MAX:
+                raise ValueError("more bytes than checkpoints have")
+            row = Stored.read(each, None if self.last.size < 0 else self.last.at, self.policy)
             if not self.last.size < row.size <= SIZE_MAX:
                 raise ValueError(f"size {row.size} follows {self.last.size}")
             self.last = row
@@ -1196,10 +1255,17 @@ def _mentions(event: dict[str, Any]) -> set[str]:
 
 def _id_of(event: dict[str, Any]) -> str:
     """16 bytes in hex that stand for the event's id."""
-    name = str(event.get("id"))
+    if event.get("id") is None:
+        return _no_id()
+    name = str(event["id"])
     if UUID.fullmatch(name):
         return name.lower()
     return hashlib.sha256(name.encode(errors="replace")).hexdigest()[:32]
+
+
+def _no_id() -> str:
+    """In its place, so that each entry has 16 bytes; like no other."""
+    return os.urandom(16).hex()
 
 
 class _Slowly:
@@ -1322,7 +1388,9 @@ class Alarms:
 
     def take(self, fact: Fact) -> None:
         data = fact.data
-        alarm, about = str(data.get("alarm")), str(data.get("producer"))
+        alarm, about = (
+            str(data.get(name))[:COLUMN_CHARACTERS_MAX] for name in ("alarm", "producer")
+        )
         if fact.type == "audit.quorum_met":
             self.open.pop(("quorum_missing", "None"), None)
         elif fact.type == "audit.producer_heard":
@@ -1342,6 +1410,7 @@ class Alarms:
 
 
 Sums = dict[tuple[Any, ...], tuple[int, int]]  # quantity, and number of allocations
+CODE = re.compile(r"[ -~]{0,64}")
 LINE_STATES = {
     "needs": ("reserved", "dispatched", "delivered"),
     "donors": ("reserved", "dispatched", "delivered", "written_off"),
@@ -1369,7 +1438,7 @@ class Totals:
     def __init__(self, producer: str) -> None:
         self.producer = producer
         self.sums: Sums = {}
-        self.recent: deque[tuple[int, Any, Any, int]] = deque()
+        self.recent: deque[tuple[int, Any, Any, int]] = deque(maxlen=RECENT_MAX + 1)
         self.telling: Telling | None = None
         self.last_day: date | None = None
         self.not_counted = 0
@@ -1377,10 +1446,10 @@ class Totals:
     def take(self, fact: Fact) -> list[Finding]:
         if not fact.type.endswith(".totals_told"):
             self._move(fact)
-            return []
+            return self._too_many(fact.at, self.sums, SUMS_MAX)
         try:
             return [Finding(at, at, problem) for at, problem in self._told(fact)]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
             return [Finding(fact.at, fact.at, f"{self.producer}'s totals have not their form")]
 
     def _move(self, fact: Fact) -> None:
@@ -1392,8 +1461,8 @@ class Totals:
             after = fact.type.removeprefix(ALLOCATED)
         group = (county(division), data.get("item_class"), data.get("unit") or "")
         before, quantity = data.get("state_before"), data.get("quantity")
-        texts = (*group[1:], after, "" if before is None else before)
-        if not all(isinstance(each, str) for each in texts) or type(quantity) is not int:
+        texts = (division or "", *group[1:], after, "" if before is None else before)
+        if not all(map(_is_code, texts)) or type(quantity) is not int or not 0 < quantity < 2**53:
             self.not_counted += 1  # a movement of the form before totals were told
             return
         moved = None if before is None else (*group, before), (*group, after)
@@ -1401,6 +1470,12 @@ class Totals:
         self.recent.append((fact.seq, *moved, quantity))
         while self.recent[0][0] < fact.seq - RECENT_MAX:
             self.recent.popleft()
+
+    def _too_many(self, at: int, sums: Sums, most: int) -> list[Finding]:
+        if len(sums) <= most:
+            return []
+        sums.clear()
+        return [Finding(at, at, f"{self.producer} has more than {most} sums: begun anew here")]
 
     def _add(self, before: Any, after: Any, quantity: int, sums: Sums | None = None) -> None:
         sums = self.sums if sums is None else sums
@@ -1413,8 +1488,10 @@ class Totals:
 
     def _told(self, fact: Fact) -> Iterator[tuple[int, str]]:
         data = fact.data
+        if not 1900 <= date.fromisoformat(data["day"]).year <= 2200:
+            raise ValueError(data["day"])
         about = (
-            str(data["day"]),
+            data["day"],
             str(data["occasion"]),
             int(data["as_of_seq"]),
             int(data["parts"]),
@@ -1431,9 +1508,14 @@ class Totals:
         telling.parts += 1
         for book, division, item_class, unit, state, quantity, number in data["rows"]:
             key = (book, division, item_class, unit, state)
+            texts = (book, division or "", *key[2:])
+            if not (all(map(_is_code, texts)) and _is_sum(quantity) and _is_sum(number)):
+                raise ValueError("not a row")
             if key in telling.rows:
                 yield fact.at, f"{self.producer}'s totals tell {_row_name(key)} twice"
             telling.rows[key] = (int(quantity), int(number))
+        for finding in self._too_many(fact.at, telling.rows, 2 * SUMS_MAX):
+            yield finding[::2]
         if telling.parts == about[3]:
             self.telling = None
             yield from self._compare(telling, fact.seq)
@@ -1480,6 +1562,14 @@ def _row_name(key: tuple[Any, ...]) -> str:
     return " ".join("-" if each is None else str(each) for each in key)
 
 
+def _is_code(value: Any) -> bool:
+    return isinstance(value, str) and CODE.fullmatch(value) is not None
+
+
+def _is_sum(value: Any) -> bool:
+    return re.fullmatch(r"-?[0-9]{1,40}", str(value)) is not None
+
+
 def county(division: Any) -> str | None:
     return division[:6].ljust(12, "0") if division and isinstance(division, str) else None
 
@@ -1492,27 +1582,31 @@ class Unique:
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by its owner
         self.count = 0
+        # Parts of about the same size, however the ids were chosen: nobody knows this prime.
+        some = 2**20 + int.from_bytes(os.urandom(3)) % 2**20
+        self.prime = next(n for n in range(some, 2**22) if all(n % d for d in range(2, 2**11)))
 
     def add(self, ids: bytes) -> None:
         self.file.write(ids)
         self.count += len(ids) // 16
 
-    def repeats(self) -> list[int]:
-        """Indexes of ids that stand further up already."""
-        parts = self.count // self.IDS_AT_ONCE + 1
+    def repeats(self) -> list[Finding]:
+        """Ids that stand further up already."""
+        parts, prime = self.count // self.IDS_AT_ONCE + 1, self.prime
         suspects: set[int] = set()
         for part in range(parts):
             # Half an id is enough to tell most apart: only what is equal there is looked at whole.
             seen: set[int] = set()
             for _, halves in self._blocks():
-                mine = halves if parts == 1 else [h for h in halves if h % parts == part]
+                mine = halves if parts == 1 else [h for h in halves if h % prime % parts == part]
                 before = len(seen)
                 fresh = set(mine)
                 seen |= fresh
                 if len(seen) - before != len(mine):
                     suspects |= self._doubles(part, parts)
                     break
-        suspects.discard(0)  # stands for entries without an id, named already
+            if len(suspects) > self.IDS_AT_ONCE:
+                break
         return self._whole(suspects) if suspects else []
 
     def _blocks(self) -> Iterator[tuple[bytes, "array[int]"]]:
@@ -1525,20 +1619,25 @@ class Unique:
         twice: set[int] = set()
         for _, halves in self._blocks():
             for half in halves:
-                if half % parts == part:
+                if half % self.prime % parts == part:
                     (twice if half in seen else seen).add(half)
         return twice
 
-    def _whole(self, suspects: set[int]) -> list[int]:
+    def _whole(self, suspects: set[int]) -> list[Finding]:
         seen: set[bytes] = set()
-        found: list[int] = []
+        found: list[Finding] = []
         first = 0
         for block, halves in self._blocks():
             for place, half in enumerate(halves):
                 if half in suspects:
                     whole = block[16 * place : 16 * place + 16]
-                    if whole in seen and len(found) < FINDINGS_MAX:
-                        found.append(first + place)
+                    at = first + place
+                    if whole in seen:
+                        found.append(Finding(at, at, "an event id stands in the log twice"))
+                    elif len(seen) >= self.IDS_AT_ONCE:
+                        return [*found, Finding(at, at, "too many event ids are alike by halves")]
+                    if len(found) == FINDINGS_MAX:
+                        return found
                     seen.add(whole)
             first += len(halves)
         return found
@@ -1670,7 +1769,7 @@ class Verification:
         self.alarms = Alarms()
         self.totals = {name: Totals(name) for name in LINE_STATES}
         self.history = History(self.evidence.history)
-        self.stored = StoredCheckpoints(self.log)
+        self.stored = StoredCheckpoints(self.log, self.policy)
         self.untimely: dict[str, tuple[int, int]] = {}
         self.last_good_size = 0
         self.history_differs = False
@@ -1688,17 +1787,25 @@ class Verification:
         if target is None:
             return 0
         whole = self._read_entries(target.size)
-        if self.stored.malformed is not None:
-            self.bad(max(self.stored.last.size, 0), self.stored.malformed, target.size)
         self._compare_roots(target, whole)
-        self._compare_head()
-        for index in self.unique.repeats():
-            self.bad(index, "an event id stands in the log twice")
-        self._name_alarms()
+        self.ranges.clear()
+        for finding in self.unique.repeats():
+            self.bad(finding.first, finding.problem)
         self.alarms.warn(self.warnings)
         for how, (count, at) in self.untimely.items():
             self.warnings.add(f"{count} entries {how} they were signed, the first at index {at}")
+        self._compare_head()
+        self._name_alarms()
         return target.size
+
+    def found(self) -> list[Finding]:
+        """All findings, however far it came: those of entries in the order of the log."""
+        # What was not decided to the end may stand where something more exact is known already.
+        open_ranges = [
+            each for each in self.ranges
+            if not any(each.first <= f.first <= each.last for f in self.findings)
+        ]  # fmt: skip
+        return sorted(self.findings + open_ranges) + self.of_all
 
     # ------------------------------------------------------------ which tree to verify
 
@@ -1791,6 +1898,9 @@ class Verification:
                 history = self._history_upto(first + number)
                 sizes = {each for each in claimed if first < each <= first + number}
                 stored = self.stored.covering(first + number)
+                if self.stored.malformed is not None:
+                    self.bad(max(self.stored.last.size, 0), self.stored.malformed, size)
+                    self.stored.malformed = None
                 history += self._stored_history(history, stored, first, number)
                 sizes.update(each[0] for each in history)
                 job = executor.submit(read_chunk, source, first, number, tuple(sizes), stored)
@@ -1852,12 +1962,18 @@ class Verification:
         for finding in part.findings:
             self.bad(finding.first, finding.problem, finding.last)
         for producer, (first, at, last) in part.seqs.items():
+            if producer not in self.last_seq and len(self.last_seq) >= PRODUCERS_MAX:
+                self.bad(at, f"more than {PRODUCERS_MAX} producers")
+                continue
             due = self.last_seq.get(producer, 0) + 1
             if first != due:
                 self.bad(at, out_of_order(producer, first, due))
             self.last_seq[producer] = last
+        if part.failed is not None:
+            raise CannotCheck(part.failed)
         self.unique.add(part.ids)
-        self.digests |= part.digests
+        if len(self.digests) < len(self.options.wanted):  # an id may stand in every entry
+            self.digests |= part.digests
         for how, (count, at) in part.untimely.items():
             before, earliest = self.untimely.get(how, (0, at))
             self.untimely[how] = (before + count, earliest)
@@ -1914,19 +2030,20 @@ class Verification:
 
     def _compare_history(self, history: list[tuple[int, bytes, str]]) -> None:
         for size, root, note in sorted(history, key=lambda each: each[0]):
-            # What others claim is compared again in the end; the rest need not be kept.
-            ours = self.roots.get(size, root)
-            if all(claim.size != size for claim in self.claims):
-                self.roots.pop(size, None)
-            if self.history_differs or ours == root:
+            if self.history_differs or self.roots.get(size) == root:
                 self.last_good_size = self.last_good_size if self.history_differs else size
                 continue
             if not self._signed(note):
                 self.warnings.add("some checkpoints, kept outside or stored, are not signed")
                 continue
             problem = "entries are not those that were signed"
-            self.ranges.append(Finding(self.last_good_size, size - 1, problem))
+            # One good checkpoint of a size may stand beside another: kept outside, and stored.
+            self.ranges.append(Finding(min(self.last_good_size, size - 1), size - 1, problem))
             self.history_differs = True
+        # What others claim is compared again in the end; the rest need not be kept.
+        claimed = {claim.size for claim in self.claims}
+        for size in {each[0] for each in history} - claimed:
+            self.roots.pop(size, None)
 
     def _compare_roots(self, target: Checkpoint, whole: bool) -> None:
         """Does it all lead to the signed roots? If not: where does it go wrong?"""
@@ -2225,9 +2342,19 @@ class Export:
 
     def _csv(self, lines: Iterator[str]) -> None:
         csv.field_size_limit(LINE_BYTES_MAX)
-        reader = csv.reader(lines, strict=True)
+        row_bytes = 0  # a row may go on over many lines
+
+        def counted() -> Iterator[str]:
+            nonlocal row_bytes
+            for line in lines:
+                row_bytes += len(line)
+                if row_bytes > LINE_BYTES_MAX:
+                    raise csv.Error(f"a row of more than {LINE_BYTES_MAX} bytes")
+                yield line
+
+        reader = csv.reader(counted(), strict=True)
         while True:
-            index = None
+            index, row_bytes = None, 0
             try:
                 cells = next(reader, None)
                 if cells is None:
@@ -2321,7 +2448,7 @@ def _fits(event: dict[str, Any], name: str, value: Any) -> bool:
 
 
 def _covers(division: str, other: str) -> bool:
-    significant = next((w for w in (2, 4, 6, 9, 12) if not division[w:].strip("0")), 12)
+    significant = next((w for w in (0, 2, 4, 6, 9, 12) if not division[w:].strip("0")), 12)
     return len(other) == 12 and other.startswith(division[:significant])
 
 
@@ -2366,15 +2493,14 @@ class Disclosures:
             raise CannotCheck(f"more than {DISCLOSURES_MAX} disclosures")
         self.of.setdefault(event, []).append(text)
 
-    def compare(self, digests: dict[int, tuple[str, Any]]) -> list[Finding]:
-        """Does each stand in the entry it is said to be of?"""
+    def compare(self, digests: dict[int, tuple[str, Any]], unchecked: list[str]) -> list[Finding]:
+        """Does each stand in the entry it is said to be of? It may not be published yet."""
         found = [Finding(0, 0, problem) for problem in self.problems]
         places = {str(at): at for at in digests} | {key: at for at, (key, _) in digests.items()}
         for event, texts in self.of.items():
             if (at := places.get(event)) is None:
-                found.append(
-                    Finding(0, 0, f"event {event}, to be opened, is not among the entries")
-                )
+                if len(unchecked) < FINDINGS_MAX:
+                    unchecked.append(f"event {event}, to be opened, is not among the entries")
                 continue
             data = digests[at][1]
             held = data.get("digests") if isinstance(data, dict) else None
@@ -2415,6 +2541,8 @@ def main(words: list[str] | None = None) -> int:
             print(f"bad index {finding.first}{until}: {_printable(finding.problem)}")
         for warning in summary["warnings"][:20]:
             print(f"warning: {_printable(warning)}")
+        for reason in summary["unchecked"][:20] if findings else ():
+            print(f"not checked: {_printable(reason)}")
         for witness in summary["witnesses"]:
             print(_printable(f"cosigned by {witness['name']} at {witness['at']}"))
         subject = "log" if arguments.log else "receipt" if arguments.receipt else "export"
@@ -2465,7 +2593,7 @@ def check(arguments: argparse.Namespace) -> tuple[int, list[Finding], dict[str, 
     began = time.monotonic()
     findings: list[Finding] = []
     summary: dict[str, Any] = {"ok": False, "size": None}
-    more: dict[str, Any] = {"quorum": None, "witnesses": [], "warnings": []}
+    more: dict[str, Any] = {"quorum": None, "witnesses": [], "warnings": [], "unchecked": []}
     problem = None
     try:
         policy = trusted(arguments.key, arguments.policy)
@@ -2475,10 +2603,10 @@ def check(arguments: argparse.Namespace) -> tuple[int, list[Finding], dict[str, 
         name = next(name for name in checks if getattr(arguments, name))
         findings = checks[name](arguments, policy, summary, more)
         status = 1 if findings else 0
-        if status == 0 and more.get("unchecked"):
+        if status == 0 and more["unchecked"]:
             raise CannotCheck("; ".join(more["unchecked"]))
-    except (CannotCheck, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        status, problem = 2, f"could not be checked: {error}"
+    except FAILURES as error:
+        status, problem = 2, f"could not be checked: {_reason(error)}"
     first = findings[0] if findings else None
     summary |= {
         "ok": status == 0,
@@ -2529,15 +2657,21 @@ def _log(
         verification = Verification(options, unique)
         try:
             summary["size"] = verification.run()
+        except FAILURES as error:
+            verification.unchecked.append(_reason(error))
         finally:
             verification.log.close()
     finally:
         unique.file.close()
     more |= _signers(verification.published, arguments)
+    if not verification.stored.known:
+        verification.warnings.add("the log does not tell its stored checkpoints: not compared")
     more["warnings"] = list(verification.warnings.texts)
     more["unchecked"] = verification.unchecked
-    opened = disclosures.compare(verification.digests) if disclosures else []
-    return sorted(verification.findings + opened) + verification.of_all
+    if disclosures:
+        opened = disclosures.compare(verification.digests, verification.unchecked)
+        verification.findings += opened
+    return verification.found()
 
 
 def _export(
@@ -2546,12 +2680,15 @@ def _export(
     disclosures = Disclosures(arguments.disclosures) if arguments.disclosures else None
     wanted = frozenset(disclosures.of) if disclosures else frozenset()
     export = Export(policy, bool(arguments.policy), wanted)
-    export.check(arguments.export)
+    try:
+        export.check(arguments.export)
+    except FAILURES as error:
+        more["unchecked"].append(_reason(error))
     summary["size"] = export.checkpoint.size if export.checkpoint else None
     more |= _signers(export.checkpoint, arguments) | {"rows": export.count}
     if export.has_more:
         more["warnings"] = ["the export was cut at its limit; more entries follow in another"]
-    opened = disclosures.compare(export.digests) if disclosures else []
+    opened = disclosures.compare(export.digests, more["unchecked"]) if disclosures else []
     return sorted(export.findings + opened)
 
 

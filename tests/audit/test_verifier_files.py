@@ -140,6 +140,8 @@ def test_an_export_says_which_line_is_bad(paper, check_export):
     good = _json_lines(paper, [3, 4, 17])
     assert check_export(good)[0] == 0
     assert check_export(_json_lines(paper, []))[0] == 0
+    for division in ("000000000000", COUNTY):
+        assert check_export(_json_lines(paper, [3], filter={"division": division}))[0] == 0
     swapped = [good[0], good[2], good[1], *good[3:]]
     other = json.loads(json.dumps(good))
     other[3]["body"] = other[3]["body"].replace("township", "villages")
@@ -175,6 +177,21 @@ def test_a_csv_says_which_line_is_bad(paper, check_export):
         status, summary = check_export(good.replace(old, new, 1))
         assert status == 1
         assert words in summary["problem"]
+
+
+def test_a_row_of_an_export_may_go_on_over_lines_but_not_for_ever(paper, check_export):
+    row = '"' + 'a\n","' * 400_000
+    status, summary = check_export(_csv(paper, [3]) + row.encode())
+    assert (status, summary["first_bad_index"]) == (1, 3)
+    assert "a row of more than" in summary["problem"]
+
+
+def test_what_was_found_in_an_export_before_it_could_not_be_read_is_told(paper, check_export):
+    lines = _json_lines(paper, [3, 4])[:-1]
+    lines[2]["body"] = "another"
+    text = "".join(f"{json.dumps(line)}\n" for line in lines) + "x" * 2_000_000
+    status, summary = check_export(text.encode())
+    assert (status, summary["first_bad_index"], len(summary["unchecked"])) == (1, 4, 1)
 
 
 def test_a_changed_export_is_never_good_and_never_a_crash(paper, check_export):
@@ -231,6 +248,7 @@ def test_disclosures_open_digests_of_the_entries_they_name(tmp_path):
     told = an_event("needs", 1, data={"digests": sorted_digests})
     events = [told, an_event("needs", 2)]
     paper = PaperLog(events)
+    summaries = []
 
     def answer(*disclosures, event=told):
         document = {"data": [{"event_id": str(event.id), "disclosures": list(disclosures)}]}
@@ -240,7 +258,9 @@ def test_disclosures_open_digests_of_the_entries_they_name(tmp_path):
         with served(paper.answer) as url:
             for source in (("--log", url), ("--export", tmp_path / "export")):
                 words = (*source, "--key", paper.signer.key, "--catch-up-s", 0)
-                found.append(_check(*words, "--disclosures", tmp_path / "opened")[0])
+                status, summary = _check(*words, "--disclosures", tmp_path / "opened")
+                summaries.append(summary)
+                found.append(status)
         assert len(set(found)) == 1
         return found[0]
 
@@ -249,7 +269,8 @@ def test_disclosures_open_digests_of_the_entries_they_name(tmp_path):
     assert answer(_disclosure("a" * 22, "deprivation_score_permille", 430)) == 1
     assert answer(shown | {"value": 430}) == 1
     assert answer("!") == answer(5) == 1
-    assert answer(mine, event=an_event("needs", 2)) == 1  # not in the log
+    assert answer(mine, event=an_event("needs", 2)) == 2  # perhaps it is not published yet
+    assert summaries[-1]["first_bad_index"] is None
     assert answer(mine, event=events[1]) == 1  # it has no digests
     (tmp_path / "opened").write_text("{}")
     words = ("--export", tmp_path / "export", "--key", paper.signer.key)
@@ -318,6 +339,9 @@ def test_totals_are_what_the_movements_before_them_add_up_to():
         ([_told(2, RESERVED, as_of=9)], 1, "count up to event 9"),
         ([_told(2, "?")], 1, "have not their form"),
         ([_told(2, RESERVED, day="yesterday")], 1, "have not their form"),
+        ([_told(2, RESERVED, day="9999-12-31"), _told(3, RESERVED)], 1, "have not their form"),
+        ([_told(2, [_row("x" * 65, 5, 1)])], 1, "have not their form"),
+        ([_told(2, [_row("reserved", "9" * 41, 1)])], 1, "have not their form"),
         ([_moved(2, None, "reserved", item_class=None), _told(3, RESERVED[:1])], 2, "1 older"),
     ],
 )
@@ -325,6 +349,19 @@ def test_totals_that_differ_are_named(events, index, words):
     status, summary = _verify(_moved(1, None, "reserved"), *events)
     assert (status, summary["first_bad_index"]) == (1, index), summary
     assert words in summary["problem"]
+
+
+def test_more_sums_than_can_be_held_are_bad(monkeypatch):
+    monkeypatch.setattr(verifier, "SUMS_MAX", 1)
+    held = [_moved(1, None, "reserved"), _moved(2, None, "reserved", item_class="x" * 65)]
+    rows = [_row(str(at), 1, 1) for at in range(3)]
+    for events, index in (
+        ([*held, _moved(3, None, "reserved", item_class="tents")], 2),
+        ([*held, _told(3, rows[:2], parts=9), _told(4, rows[2:], as_of=2, part=2, parts=9)], 3),
+    ):
+        status, summary = _verify(*events)
+        assert (status, summary["first_bad_index"]) == (1, index), summary
+        assert "more than" in summary["problem"]
 
 
 def _alarm(number, **data):

@@ -7,12 +7,14 @@ import socket
 import threading
 import time
 import urllib.parse
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from services.audit import verifier
+from shared.tlog.checkpoints import Checkpoint
 from shared.tlog.notes import Cosigner, Signer
 from tests.audit.conftest import ORIGIN, an_event
 from tests.audit.paper import PaperLog, events_of_two, served, witness_path
@@ -33,6 +35,7 @@ def test_a_healthy_log_is_good_in_bulk_and_tile_by_tile(paper):
         paper.absent = ("/v1/stored", "/v1/checkpoints")  # a log of before
         status, summary = paper.verify(url)
         assert (status, summary["size"]) == (0, SIZE), summary
+        assert "does not tell its stored checkpoints" in summary["warnings"][0]
 
 
 def test_several_processes_read_it_too(paper):
@@ -199,6 +202,20 @@ def test_checkpoints_beside_the_copy_that_nobody_signed_prove_nothing(paper, tmp
     assert (status, len(summary["warnings"])) == (0, 1)
 
 
+def test_a_signed_checkpoint_of_another_tree_is_found_beside_the_good_one_kept_outside(
+    paper, tmp_path
+):
+    copy = paper.keep(tmp_path, [100, 200, SIZE])
+    root = b"\7" * 32
+    forked = paper.signer.sign(str(Checkpoint(ORIGIN, 200, root)))
+    change = _of(200, note=forked, root=base64.b64encode(root).decode())
+    with _stored(paper, change, kept=(100, 200)) as url:
+        for more in ((), ("--checkpoint-copy", str(copy))):
+            status, summary = paper.verify(url, *more)
+            assert (status, summary["last_possible_index"]) == (1, 199), summary
+            assert "not those that were signed" in summary["problem"]
+
+
 # ---------------------------------------------------------------- hostile servers
 
 
@@ -362,10 +379,67 @@ def test_a_server_that_never_comes_to_an_end_is_left(paper, behave, monkeypatch)
         stop()
 
 
+def test_what_was_found_before_the_log_stopped_answering_is_told(paper, monkeypatch):
+    monkeypatch.setattr(verifier, "ATTEMPTS_MAX", 1)
+    paper.entries[7] = paper.entries[6]
+    stopped = "/v1/head"
+    paper.rewrite = lambda path, true: (500, b"") if path.startswith(stopped) else true
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url)
+        assert (status, summary["first_bad_index"], len(summary["unchecked"])) == (1, 7, 1)
+        stopped = "/tile/0/001"  # within a chunk
+        status, summary = paper.verify(url)
+        assert (status, summary["first_bad_index"], len(summary["unchecked"])) == (1, 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/checkpoint", (400, b'{"code":"too_many_bytes"}')),
+        ("/v1/columns", (404, b"")),
+        ("/v1/columns", (200, b'{"data":[{"index":1e999}]}')),
+    ],
+)
+def test_an_answer_that_is_none_leaves_it_unchecked(paper, path, answer):
+    paper.entries[7] = paper.entries[7]._replace(type="another")
+    paper.rewrite = lambda asked, true: answer if asked.startswith(path) else true
+    with served(paper.answer) as url:
+        assert paper.verify(url)[0] == 2
+
+
+def test_an_entry_longer_than_one_may_be_is_bad(paper):
+    for at in (70, 290):
+        paper.entries[at] = paper.entries[at]._replace(body=paper.entries[at].body + b" " * 65_535)
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 70), summary
+    assert "more than 65535 bytes" in summary["problem"]
+
+
+def test_more_entries_than_were_asked_for_are_not_taken_apart(paper):
+    block = b"ab\0" * 1_000
+    group = bytes(64) + len(block).to_bytes(4) + block
+    few = bytes(64) + bytes(4)
+    with served(paper.answer) as url:
+        log = verifier.Log(url, time.monotonic() + 20)
+        for content in (group, few * 2):
+            paper.rewrite = lambda _, __, content=content: (200, content)
+            assert log.stored(0, 64) == []
+        log.close()
+
+
+def test_producers_without_end_are_bad(paper, monkeypatch):
+    monkeypatch.setattr(verifier, "PRODUCERS_MAX", 1)
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 1)
+    assert "more than 1 producers" in summary["problem"]
+
+
 # ---------------------------------------------------------------- stored checkpoints, and times
 
 
-def _stored(paper, change):
+def _stored(paper, change, kept=(10, 100)):
     """The log, but for what `change(rows)` does to its stored checkpoints."""
 
     def rewrite(target, true):
@@ -375,7 +449,7 @@ def _stored(paper, change):
         change(said["data"])
         return 200, json.dumps(said).encode()
 
-    paper.kept = (10, 100)
+    paper.kept = kept
     paper.rewrite = rewrite
     return served(paper.answer)
 
@@ -419,6 +493,8 @@ def _replaced(rows, *others):
         _of(10, root=7),
         _of(10, cosignatures=None),
         _of(10, quorum_at=[[]]),
+        _of(10, note="x" * 200_000),
+        _of(10, quorum_at=["2026-11-01T09:00:00+00:00"] * 10_000),
     ],
 )
 def test_stored_checkpoints_of_another_form_are_bad_and_come_to_an_end(paper, change):
@@ -428,9 +504,19 @@ def test_stored_checkpoints_of_another_form_are_bad_and_come_to_an_end(paper, ch
     assert "stored checkpoints are malformed" in summary["problem"]
 
 
+def test_stored_checkpoints_that_would_fill_the_memory_are_bad(paper, monkeypatch):
+    monkeypatch.setattr(verifier, "STORED_NOTES_BYTES_MAX", 500)
+    with _stored(paper, lambda rows: None) as url:
+        status, summary = paper.verify(url)
+    assert (status, "more bytes" in summary["problem"]) == (1, True), summary
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (_of(100, at="9999-12-31T23:59:59.999999+00:00"), "its time is none"),
+        (_of(10, at="0001-01-01T00:00:00+00:00"), "its time is none"),
+        (_of(10, quorum_at=["0001-01-01T00:00:00+00:00"]), "nobody's cosignature"),
         (_of(10, root="A" * 43 + "="), "not that of its note"),
         (_of(10, note="x"), "not to be trusted"),
         (_of(10, at="2026-10-31T09:00:00+00:00", quorum_at=[]), None),
@@ -450,6 +536,44 @@ def test_a_stored_checkpoint_must_say_what_its_note_and_its_cosignatures_say(
         status, summary = paper.verify(url)
     assert status == (says is not None), summary
     assert says is None or says in summary["problem"]
+
+
+def test_under_a_quorum_its_time_is_a_cosignature_s_and_the_first_by_which_it_was_met(
+    paper, cosigners, tmp_path
+):
+    (tmp_path / "policy").write_text(_policy(paper, cosigners))
+    paper.cosigners = cosigners
+    early, first, second = (f"2026-11-01T{at}:00+00:00" for at in ("07:50", "09:00", "09:01"))
+
+    def signed_at(*quorum_at):
+        """As if the checkpoint had been signed before its entries: what then counts?"""
+
+        def change(rows):
+            for row in rows:
+                row |= {"at": early, "quorum_at": list(quorum_at)}
+
+        with _stored(paper, change) as url:
+            asked = paper.verify(url, "--policy", str(tmp_path / "policy"), key=False)
+            return asked, paper.verify(url)
+
+    (asked, summary), (only_key, _) = signed_at(early)
+    assert (asked, only_key) == (1, 0)
+    assert "nobody's cosignature" in summary["problem"]
+    # Cosigned at nine o'clock, whatever is stored of a quorum.
+    (asked, summary), (_, other) = signed_at()
+    assert (asked, summary["warnings"]) == (0, [])
+    assert "of a time after" in other["warnings"][0]
+
+    policy = verifier.Policy.parse((tmp_path / "policy").read_text())
+    with served(paper.answer) as url:
+        row = json.loads(paper._content("/v1/stored/checkpoints", {"after": 0}))["data"][0]
+        for at, when in enumerate((second, first, second)):
+            row["cosignatures"][at]["at"] = when
+        # An earlier policy asked for less.
+        row["quorum_at"] = [first, second]
+        met = verifier.Stored.read(row, None, policy).signed_at
+        assert met.isoformat() == second
+        assert url
 
 
 def test_a_published_checkpoint_that_is_stored_and_not_the_newest_is_good(paper):
@@ -512,6 +636,44 @@ def test_an_event_id_that_stands_twice_is_found_however_many_are_held_at_once(
     assert "twice" in summary["problem"]
 
 
+@pytest.mark.parametrize("tail", [0, 1 << 63])
+def test_an_id_of_zeros_may_stand_twice_no_more_than_another(tail):
+    event_id = UUID(int=0x0123456789AB4DEF << 64 | tail)
+    events = events_of_two(60)
+    for at in (3, 50):
+        events[at] = events[at].model_copy(update={"id": event_id})
+    twice = PaperLog(events)
+    with served(twice.answer) as url:
+        status, summary = twice.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 50)
+
+
+@pytest.mark.parametrize("shapes", [("ab" * 17 + "--", "cd" * 15 + "-" * 6), ("z" * 36, "9" * 36)])
+def test_ids_of_another_form_hide_none_that_stands_twice(paper, shapes):
+    def name(at, event_id):
+        entry = paper.entries[at]
+        body = entry.body.replace(str(entry.key).encode(), event_id.encode())
+        paper.entries[at] = entry._replace(body=body, key=event_id)
+
+    for at, shape in zip((5, 100), shapes, strict=True):
+        name(at, shape)
+    with served(paper.answer) as url:
+        assert paper.verify(url)[0] == 0
+        for at in (20, 150):
+            name(at, str(UUID(int=77)))
+        status, summary = paper.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 150), summary
+
+
+def test_ids_that_are_alike_by_halves_are_looked_at_only_so_far(monkeypatch):
+    monkeypatch.setattr(verifier.Unique, "IDS_AT_ONCE", 7)
+    unique = verifier.Unique()
+    unique.add(b"".join(at.to_bytes(8) + bytes(8) for at in range(20)))
+    (found,) = unique.repeats()
+    unique.file.close()
+    assert (found.first, "alike" in found.problem) == (7, True)
+
+
 # ---------------------------------------------------------------- what is only compared by a hash
 
 ID = "01a223a9-7cac-7ca0-87ef-c11c9aaae931"
@@ -568,3 +730,20 @@ def test_mentions_are_the_ids_that_are_values(paper, data, mentions, status):
     with served(paper.answer) as url:
         found, summary = paper.verify(url)
     assert (found, summary["first_bad_index"]) == (status, 100 if status else None), summary
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "Infinity", "NaN", "9" * 5_000])
+@pytest.mark.parametrize("name", ["as_of_seq", "parts", "quantity", "allocations"])
+def test_totals_with_numbers_that_are_none_have_not_their_form(name, number):
+    numbers = {"as_of_seq": 0, "parts": 1, "quantity": 5, "allocations": 1} | {name: number}
+    paper = PaperLog([an_event("needs", 1), an_event("needs", 2, type="needs.totals_told")])
+    row = f'["allocations",null,"rice","kg","reserved",{numbers["quantity"]},'
+    told = (
+        f'{{"as_of_seq":{numbers["as_of_seq"]},"day":"2026-11-01","occasion":"day_end","part":1,'
+        f'"parts":{numbers["parts"]},"rows":[{row}{numbers["allocations"]}]]}}'
+    )
+    _with_data(paper, 1, told)
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 1), summary
+    assert "have not" in summary["problem"] or "not the form" in summary["problem"]
