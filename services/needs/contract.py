@@ -84,8 +84,8 @@ class ApplicantCreate(Body):
 class ApplicantRead(ReadBody):
     """What an officer of the division sees; a household's name is masked to the surname (李**).
 
-    `household` and the exact score are None in the answer to a creation, which is kept to be
-    repeated, and after the household's personal data was erased.
+    In the answer to a creation, which is kept to be repeated, and after the household's personal
+    data was erased, `household` and the exact score are None, and the name is `**`.
     """
 
     id: UUID
@@ -238,7 +238,11 @@ class NeedRead(ReadBody):
 
 
 class NeedDetail(NeedRead):
-    """What an officer whose division covers the need sees as well."""
+    """What an officer whose division covers the need sees as well.
+
+    In the answer to a creation, which is kept to be repeated, and after the household's personal
+    data was erased, `cause` is None, and the name of a household `**`.
+    """
 
     external_key: str | None
     applicant_id: UUID

@@ -1,5 +1,6 @@
 """Salted digests of single values, as RFC 9901 has them, and who is shown what opens them."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -8,9 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from services.needs.disclosures import digest, digested, disclosure, opened
-from services.needs.privacy import seal
+from services.needs.privacy import MASK, seal
 from tests.needs.builders import (
     ACCOUNT,
     ADDRESS,
@@ -19,7 +21,9 @@ from tests.needs.builders import (
     PHONE,
     VILLAGE,
     a_household,
+    a_need,
     an_id_number,
+    once,
 )
 from tests.needs.conftest import MakeToken, People
 
@@ -260,6 +264,7 @@ async def test_after_erasure_the_digests_open_for_nobody(people: People):
     # Entered afterwards, it says as much: nothing opens its digests.
     later = await people.need(applicant, cause="illness")
     [(_, drafted), _] = await people.events_of(later["id"])
+    assert (await people.detail(later["id"]))["cause"] is None
     assert len(drafted["digests"]) == 4
     # Restored from a backup, the rows are there, and nobody has the key.
     await people.sql("UPDATE applicant SET erased_at = NULL WHERE id = :id", id=applicant)
@@ -282,6 +287,52 @@ async def test_a_households_record_is_nowhere_in_the_clear(people: People):
             assert "safe_housing" not in row.line, table
     rows = await people.sql("SELECT answer FROM idempotency")
     assert not any(b"safe_housing" in bytes(row.answer) for row in rows)
+
+
+async def test_a_needs_answer_is_kept_without_its_cause_and_the_surname(people: People):
+    applicant = await people.household()
+    body = a_need(applicant, submit=True, cause="disability")
+    headers = people.clerk | once()
+    first, again = [
+        await people.client.post("/v1/needs", json=body, headers=headers) for _ in range(2)
+    ]
+    assert (first.status_code, again.content) == (201, first.content)
+    assert (first.json()["cause"], first.json()["applicant_name"]) == (None, MASK)
+    seen = await people.detail(first.json()["id"])
+    assert (seen["cause"], seen["applicant_name"]) == ("disability", "欧阳**")
+    for row in await people.sql("SELECT answer FROM idempotency"):
+        assert "disability" not in bytes(row.answer).decode()
+        assert "欧阳" not in bytes(row.answer).decode()
+
+
+async def test_what_is_not_a_households_is_named_in_its_needs_answer(people: People):
+    need = await people.need(await people.hospital())
+    assert need["applicant_name"] == need["institution_name"] == "茶陵县人民医院"
+
+
+async def test_an_erasure_while_a_need_is_entered_takes_its_cause_too(people: People):
+    applicant = await people.household()
+    body = a_need(applicant, cause="illness")
+    path = f"/applicants/{applicant}/personal"
+    async with people.app.state.sessions.begin() as session:
+        # The entering has read the applicant, and waits for the policies.
+        await session.execute(text("LOCK TABLE policy_activation"))
+        entering = asyncio.create_task(people.post("/needs", people.clerk, body, 201))
+        while await waiting_for_locks(people) < 1:  # noqa: ASYNC110 - only the database knows
+            await asyncio.sleep(0.01)
+        erasing = asyncio.create_task(people.call("DELETE", path, people.supervisor, expect=204))
+        while not erasing.done() and await waiting_for_locks(people) < 2:  # noqa: ASYNC110 - so
+            await asyncio.sleep(0.01)
+    need, _ = await asyncio.gather(entering, erasing)
+    assert (await people.detail(need["id"]))["cause"] is None
+
+
+async def waiting_for_locks(people: People) -> int:
+    rows = await people.sql(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock'"
+    )
+    return len(rows)
 
 
 async def test_no_plain_hash_of_what_was_sent_is_kept(people: People):

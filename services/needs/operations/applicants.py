@@ -270,8 +270,12 @@ async def read(
 async def read_made(
     session: AsyncSession, caller: Caller, applicant_id: UUID
 ) -> contract.ApplicantRead:
-    """What a creation answers: that is kept in the clear to be repeated, so no record is in it."""
-    return _shown(await _visible(session, caller, applicant_id), None, None)
+    """What a creation answers: that is kept in the clear to be repeated, so no record is in it,
+    nor a household's surname, which would outlast an erasure."""
+    applicant = await _visible(session, caller, applicant_id)
+    shown = _shown(applicant, None, None)
+    household = applicant.kind == codes.ApplicantKind.HOUSEHOLD
+    return shown.model_copy(update={"name": MASK}) if household else shown
 
 
 async def _visible(session: AsyncSession, caller: Caller, applicant_id: UUID) -> tables.Applicant:

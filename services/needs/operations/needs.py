@@ -20,9 +20,9 @@ from services.needs.operations.rows import (
     Actor,
     check_may_see,
     lock_need,
-    read_applicants,
     read_names,
     set_state,
+    share_applicants,
     told,
 )
 from services.needs.privacy import Privacy, programme_year
@@ -52,7 +52,7 @@ async def enter(
     # Two batches of one subject that share keys come one after the other.
     await lock(session, f"enter needs {caller.subject}")
     known = await _known_keys(session, caller, bodies)
-    applicants = await read_applicants(session, {body.applicant_id for body in bodies})
+    applicants = await share_applicants(session, {body.applicant_id for body in bodies})
     names = await read_names(session, privacy, applicants)
     policies = await read_policies(session, now)
     results: list[contract.CreatedItem | ServiceError] = []
@@ -121,7 +121,8 @@ def _need(
         category=body.category,
         item_class=body.item_class,
         urgency=body.urgency,
-        cause=body.cause,
+        # Erased is erased: nothing of a person's health is kept again.
+        cause=body.cause if applicant.erased_at is None else None,
         evidence=[evidence.model_dump() for evidence in body.evidence],
         division_code=applicant.division_code,
         base_quantity=base_quantity,

@@ -85,6 +85,20 @@ async def lock_need(session: AsyncSession, need_id: UUID) -> tables.Need:
     return found[need_id]
 
 
+async def share_applicants(
+    session: AsyncSession, ids: Collection[UUID]
+) -> dict[UUID, tables.Applicant]:
+    """The applicants that exist; until the transaction ends the data of none of them is erased."""
+    found = await session.scalars(
+        select(tables.Applicant)
+        .where(tables.Applicant.id.in_(ids))
+        .order_by(tables.Applicant.id)
+        .with_for_update(read=True)
+        .execution_options(populate_existing=True)
+    )
+    return {applicant.id: applicant for applicant in found}
+
+
 async def read_applicants(
     session: AsyncSession, ids: Iterable[UUID]
 ) -> dict[UUID, tables.Applicant]:

@@ -58,7 +58,7 @@ async def enter_need(
     need = await _detail(session, caller, response, need_id)
     if status == 200:
         await readings.tell_need(session, caller, need)
-    return await once.remember(status, need)
+    return await once.remember(status, queries.made(need))
 
 
 @router.post("/need-batches", response_model=contract.BatchResult, responses=responses(*_ONCE))
