@@ -177,9 +177,11 @@ class _Chain:
         due += [state for step, state in _ENDS.items() if step in self.own]
         for side in _SIDES:
             moved = {
-                fact.data.get("state"): fact
+                state: fact
                 for fact in self.facts
                 if fact.type == side and fact.data.get("allocation_id") == self.allocation_id
+                # An event may hold anything.
+                if isinstance(state := fact.data.get("state"), str)
             }
             for number, state in enumerate(due):
                 if state in moved:

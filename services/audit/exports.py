@@ -22,8 +22,9 @@ CSV_COLUMNS = (
     *("index", "time", "producer", "seq", "type", "subject", "division", "actor", "actor_role"),
     *("event", "leaf", "proof"),
 )
-# A spreadsheet takes what begins with one of these for a formula, and runs it.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+# A spreadsheet takes what begins with one of these for a formula, and runs it; a Chinese or Japanese
+# one the wide forms too.
+_FORMULA = (*"=+-@\t\r\n'", *"\uff1d\uff0b\uff0d\uff20")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Csv:
         return _record(
             (
                 *(each.index, render_moment(row.time), row.producer, row.seq),
-                *(_harmless(row.type), _harmless(row.subject), row.division or ""),
+                *(_harmless(row.type), _harmless(row.subject), _harmless(row.division or "")),
                 *(_harmless(row.actor), _harmless(row.actor_role)),
                 each.body[PREFIX_BYTES:],
                 _encode(row.leaf),

@@ -123,6 +123,35 @@ def facts_of(life, until=None):
     return facts
 
 
+def test_a_movement_to_no_state_moves_nothing():
+    life = Life(frozenset({"donors.reservation_moved:dispatched"}))
+    odd = {"allocation_id": str(life.allocation), "state": ["dispatched"]}
+    fact = chain.Fact(90, "donors.reservation_moved", f"offer/{life.offer}", odd)
+    assert chain.lacking(life.allocation, [*facts_of(life), fact]) == [
+        chain.Lack("donors.reservation_moved:dispatched", "absent")
+    ]
+
+
+async def test_nobody_takes_a_step_in_another_s_name(running, supervisor):
+    step = "matching.allocation_approved"
+    life = Life(frozenset({step}), log_index=3)
+    seqs: dict[Producer, int] = {}
+    steps = await life.live(running, seqs)
+    seqs["donors"] += 1
+    forged = an_event(
+        "donors",
+        seqs["donors"],
+        type=step,
+        subject=f"allocation/{life.allocation}",
+        data={"allocation_id": str(life.allocation)},
+    )
+    await running.take_in("donors", [forged])
+    await running.signed(sum(seqs.values()))
+    told = (await ask(running, supervisor, life.allocation)).raise_for_status().json()
+    assert [each["type"] for each in told["steps"]] == [each.partition(":")[0] for each in steps]
+    assert [(each["step"], each["kind"]) for each in told["missing"]] == [(step, "absent")]
+
+
 @pytest.mark.parametrize(
     ("late", "early"),
     [

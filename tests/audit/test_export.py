@@ -154,19 +154,23 @@ async def test_nothing_leaves_that_could_not_be_logged(running, supervisor):
     assert b"needs    " not in answer.content
 
 
-async def test_cells_cannot_be_formulas(running, supervisor):
-    names = ["=HYPERLINK(1)", "+1", "-1", "@x", "\tx", "'quoted", "plain=1"]
-    await running.take_in(
-        "needs",
-        [an_event("needs", seq, actor=name, subject=name) for seq, name in enumerate(names, 1)],
-    )
+async def test_cells_cannot_be_formulas(running, supervisor, tmp_path):
+    names = ["=HYPERLINK(1)", "+1", "-1", "@x", "\tx", "\n=1", "'quoted", "plain=1"]
+    names += ["\uff1d1", "\uff0b1", "\uff0d1", "\uff20x"]
+    taken = [
+        an_event("needs", seq, actor=name, subject=name, division=name)
+        for seq, name in enumerate(names, 1)
+    ]
+    await running.take_in("needs", taken)
     await running.signed(len(names))
-    rows = await read_csv(running, (await ask(running, supervisor, format="csv")).content)
+    content = (await ask(running, supervisor, format="csv")).content
+    rows = await read_csv(running, content)
     for row, name in zip(rows, names, strict=True):
-        for cell in (row["actor"], row["subject"]):
-            assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+        for cell in (row["actor"], row["subject"], row["division"]):
+            assert not cell.startswith(tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"))
             assert cell.removeprefix("'") == name if cell != name else name == "plain=1"
         assert json.loads(row["event"])["actor"] == name
+    assert verified(running, tmp_path / "export", content)["rows"] == len(names)
 
 
 async def test_what_is_gone_from_the_database_cuts_the_file(filled, supervisor):

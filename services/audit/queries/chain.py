@@ -11,15 +11,18 @@ from services.audit.chain import ENTRIES_MAX, OF_OTHERS, Fact, subjects
 from services.audit.domain import AllocationNotLogged, ChainTooLong, event_in
 from services.audit.queries.rows import COLUMNS
 
-# What the log tells of itself (who read the allocation) is not of the chain.
+# What the log tells of itself (who read the allocation) is not of the chain, nor what somebody says
+# in another's name.
 _OWN = text(
     f"SELECT {COLUMNS}, body FROM entry"  # noqa: S608 - our own list of columns
     " WHERE mentions @> ARRAY[CAST(:allocation AS uuid)] AND producer <> 'audit'"
+    " AND starts_with(type, producer || '.')"
     " ORDER BY index LIMIT :limit"
 )
 _AROUND = text(
     f"SELECT {COLUMNS}, body FROM entry"  # noqa: S608 - our own list of columns
     " WHERE subject = ANY(CAST(:subjects AS text[])) AND type <> ALL(CAST(:others AS text[]))"
+    " AND starts_with(type, producer || '.')"
     " ORDER BY index LIMIT :limit"
 )
 
