@@ -68,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     cosigning = Cosigning(log, policy, witnesses, settings.quorum_alarm_s)
     intake = Intake(log)
+    reckoner = Reckoner(settings.totals_due_s, settings.sides_differ_s)
     urls: dict[Producer, str] = {
         "needs": settings.needs_url,
         "donors": settings.donors_url,
@@ -100,7 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Task("log", log.run, log.not_ready),
             Task("intake", intake.run),
             Task("witnesses", cosigning.run),
-            Task("totals", Reckoner(settings.totals_due_s, settings.sides_differ_s).run),
+            Task("totals", reckoner.run, reckoner.not_ready),
         ],
         clients=[*clients.values(), http],
     )

@@ -76,8 +76,12 @@ async def said(world, **filters):
 
 
 async def raised(world):
+    # The last may not have its number yet.
     rows = await world.rows(
-        "audit", "SELECT data::text FROM event WHERE type = 'audit.alarm_raised' ORDER BY seq"
+        "audit",
+        "SELECT data::text FROM (SELECT 0 AS turn, seq AS at, type, data FROM event"
+        " UNION ALL SELECT 1, position, type, data FROM outbox) AS told"
+        " WHERE type = 'audit.alarm_raised' ORDER BY turn, at",
     )
     return [AlarmRaised.model_validate_json(row[0]) for row in rows]
 
@@ -252,7 +256,8 @@ def told(producer, seq, day=TODAY, as_of_seq=None, rows=(), part=1, parts=1, **c
         "parts": parts,
         "rows": [list(row) for row in rows],
     }
-    return an_event(producer, seq, type=f"{producer}.totals_told", data=data | changes)
+    time = changes.pop("time", f"{max(str(day), str(TODAY))}T16:00:00Z")
+    return an_event(producer, seq, type=f"{producer}.totals_told", time=time, data=data | changes)
 
 
 def row(state, quantity, count, book="allocations", division=COUNTY):
@@ -298,6 +303,12 @@ class Reckoning:
                 )
             )
             return [AlarmRaised.model_validate(data) for data in rows]
+
+    async def tellings(self):
+        """(producer, parts) of those that were compared."""
+        async with self.sessions() as session:
+            statement = "SELECT producer, parts FROM telling WHERE compared_at IS NOT NULL"
+            return [tuple(row) for row in await session.execute(text(statement))]
 
     async def kinds(self):
         return [(alarm.producer, alarm.totals.kind) for alarm in await self.alarms()]
@@ -455,6 +466,91 @@ async def test_nothing_a_producer_says_stops_the_reckoning(reckoning):
     assert await reckoning.kinds() == [("needs", "malformed")] * len(bad)
     async with reckoning.sessions() as session:
         assert not (await session.execute(text("SELECT * FROM ledger_sum"))).all()
+
+
+async def test_rows_that_differ_only_in_how_no_division_is_said_stop_nothing(reckoning):
+    twice = [row("reserved", 5, 0, "lines", division) for division in (None, "")]
+    await reckoning.take_in("needs", told("needs", 1, rows=twice))
+    await reckoning.take_in("donors", told("donors", 1))
+    await reckoning.step()
+    assert await reckoning.kinds() == [("needs", "malformed")]
+    assert await reckoning.tellings() == [("donors", 1)]
+
+
+async def test_what_was_told_and_compared_is_not_replaced(reckoning):
+    other = [row("reserved", 77, 1), row("reserved", 77, 0, "lines", None)]
+    await reckoning.take_in(
+        "needs",
+        told("needs", 1, as_of_seq=0),
+        told("needs", 2, as_of_seq=0, rows=other),
+    )
+    await reckoning.step()
+    assert await reckoning.kinds() == [("needs", "malformed")]
+    assert await reckoning.tellings() == [("needs", 1)]
+    async with reckoning.sessions() as session:
+        assert not (await session.execute(text("SELECT * FROM told_total"))).all()
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"part": 1, "parts": 2},
+        {"part": 3, "parts": 3},
+        {"part": 2, "parts": 2, "occasion": "asked"},
+        {"part": 2, "parts": 2, "rows": [row("reserved", 1, 1)]},
+    ],
+    ids=["again", "of more parts", "of another occasion", "a row again"],
+)
+async def test_parts_are_told_once_and_in_their_order(reckoning, second):
+    await reckoning.take_in(
+        "needs",
+        moved("needs", 1, 1, "reserved"),
+        told("needs", 2, as_of_seq=1, part=1, parts=2, rows=[row("reserved", 5, 1)]),
+        told("needs", 3, as_of_seq=1, **second),
+        told(
+            "needs",
+            4,
+            as_of_seq=1,
+            part=2,
+            parts=2,
+            rows=[row("reserved", 5, 0, "lines", None)],
+        ),
+    )
+    await reckoning.step()
+    assert await reckoning.kinds() == [("needs", "malformed")]
+    assert await reckoning.tellings() == [("needs", 2)]
+
+
+async def test_a_day_to_come_is_not_told(reckoning):
+    """Once it counted as told, no day before it could be missing."""
+    await reckoning.take_in(
+        "needs",
+        told("needs", 1, day=TODAY, time="2026-11-02T15:59:59Z"),
+        told("needs", 2, day=date(2200, 12, 31), time="2026-11-03T16:00:00Z"),
+        # Whose own clock is as far ahead hides no missing day either.
+        told("needs", 3, day=date(2200, 12, 31), time="2200-12-31T16:00:00Z"),
+    )
+    await reckoning.step()
+    kinds = [(alarm.seq, alarm.totals.kind) for alarm in await reckoning.alarms()]
+    assert kinds == [(None, "malformed"), (3, "day_missing")]
+    await RECKONER.look(reckoning.sessions, datetime(2026, 12, 25, tzinfo=UTC))
+    missing = (await reckoning.alarms())[-1]
+    assert (missing.producer, missing.totals.day) == ("needs", date(2026, 12, 24))
+
+
+async def test_a_reckoner_that_is_stuck_is_not_ready(reckoning):
+    await reckoning.running.tamper("ALTER TABLE ledger_sum RENAME TO elsewhere")
+    await reckoning.take_in("needs", moved("needs", 1, 1, "reserved"))
+
+    async def reasons():
+        return [r for r in (await reckoning.running.ready())["reasons"] if r.startswith("totals")]
+
+    while not (said := await reasons()):
+        await asyncio.sleep(0.05)
+    assert said == ["totals: not reckoned: ProgrammingError"]
+    await reckoning.running.tamper("ALTER TABLE elsewhere RENAME TO ledger_sum")
+    while await reasons():  # noqa: ASYNC110 - what is waited for is asked for
+        await asyncio.sleep(0.05)
 
 
 async def test_the_sums_are_made_again_from_the_log(reckoning):

@@ -15,6 +15,7 @@ from services.audit.reckoning.movements import (
     LINE_STATES,
     MOVING_TYPES,
     Key,
+    Malformed,
     Telling,
     movement_of,
 )
@@ -24,11 +25,17 @@ EXAMPLES_MAX = 20
 # Rows that agreed are of no use to anybody after a quarter; the log has them for ever.
 KEPT = timedelta(days=92)
 
-_TELL = text(
-    "INSERT INTO telling AS t (producer, day, as_of_seq, occasion, parts, parts_told, told_at)"
-    " VALUES (:producer, :day, :as_of_seq, :occasion, :parts, 1, :told_at)"
-    " ON CONFLICT (producer, day, as_of_seq) DO UPDATE SET parts_told = t.parts_told + 1"
-    " RETURNING parts_told"
+# Parts are told in their order, so how many were told says which: none comes twice, and none after
+# the last, when all were compared.
+_BEGIN = text(
+    "INSERT INTO telling (producer, day, as_of_seq, occasion, parts, parts_told, told_at)"
+    " VALUES (:producer, :day, :as_of_seq, :occasion, :parts, :part, :told_at)"
+    " ON CONFLICT (producer, day, as_of_seq) DO NOTHING RETURNING parts_told"
+)
+_GO_ON = text(
+    "UPDATE telling SET parts_told = :part"
+    " WHERE producer = :producer AND day = :day AND as_of_seq = :as_of_seq"
+    " AND occasion = :occasion AND parts = :parts AND parts_told = :part - 1 RETURNING parts_told"
 )
 _TELL_ROWS = text(
     "INSERT INTO told_total (producer, day, as_of_seq, book, division_code, item_class, unit,"
@@ -36,8 +43,7 @@ _TELL_ROWS = text(
     " SELECT :producer, :day, :as_of_seq, row->>0, coalesce(row->>1, ''), row->>2, row->>3,"
     " row->>4, CAST(row->>5 AS numeric), CAST(row->>6 AS bigint)"
     " FROM jsonb_array_elements(CAST(:rows AS jsonb)) AS row"
-    " ON CONFLICT ON CONSTRAINT pk_told_total DO UPDATE SET"
-    " told_quantity = excluded.told_quantity, told_allocations = excluded.told_allocations"
+    " ON CONFLICT ON CONSTRAINT pk_told_total DO NOTHING RETURNING 1"
 )
 _SINCE = text(
     "SELECT body FROM entry WHERE producer = :producer AND seq > :as_of_seq AND seq < :seq"
@@ -94,15 +100,23 @@ _FORGET = text(
 
 
 async def take(session: AsyncSession, telling: Telling, moment: datetime) -> None:
-    """Keep one part; with the last one, compare. The fold of all before it is written."""
+    """Keep one part; with the last one, compare. The fold of all before it is written.
+
+    Raises Malformed, with a part of it kept.
+    """
     told = telling.told
     name = {"producer": telling.producer, "day": told.day, "as_of_seq": told.as_of_seq}
-    parts_told = await session.scalar(
-        _TELL,
-        {**name, "occasion": told.occasion, "parts": told.parts, "told_at": telling.time},
-    )
-    await session.execute(_TELL_ROWS, {**name, "rows": json.dumps(told.rows)})
-    if parts_told != told.parts:
+    part = {"occasion": told.occasion, "parts": told.parts, "part": told.part}
+    if told.part == 1:
+        kept = await session.scalar(_BEGIN, {**name, **part, "told_at": telling.time})
+    else:
+        kept = await session.scalar(_GO_ON, {**name, **part})
+    if kept is None:
+        raise Malformed(f"part {told.part} of {told.parts} again, or out of its order")
+    rows = await session.scalars(_TELL_ROWS, {**name, "rows": json.dumps(told.rows)})
+    if len(rows.all()) != len(told.rows):
+        raise Malformed("a row of an earlier part")
+    if told.part != told.parts:
         return
     alarms: list[TotalsAlarm] = []
     if told.occasion == "day_end":
@@ -112,17 +126,17 @@ async def take(session: AsyncSession, telling: Telling, moment: datetime) -> Non
     moved = await _moved_since(session, telling)
     line_states = list(LINE_STATES[telling.producer])
     await session.execute(_ADD_UP, {**name, **columns(moved), "line_states": line_states})
-    rows = (await session.execute(_DIFFERENCES, {**name, "limit": EXAMPLES_MAX})).all()
-    count = rows[0].of_all if rows else 0
+    different = (await session.execute(_DIFFERENCES, {**name, "limit": EXAMPLES_MAX})).all()
+    count = different[0].of_all if different else 0
     await session.execute(_COMPARED, {**name, "moment": moment, "differences": count})
-    if rows:
+    if different:
         alarms.append(
             TotalsAlarm(
                 kind="ledger",
                 day=told.day,
                 as_of_seq=told.as_of_seq,
                 count=count,
-                differences=[_difference(row) for row in rows],
+                differences=[_difference(row) for row in different],
             )
         )
     await raise_alarms(session, alarms, telling)

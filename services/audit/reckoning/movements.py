@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from shared.totals import TotalsRow, TotalsTold
+from shared.totals import CHINA, TotalsRow, TotalsTold
 from shared.vocabulary.movements import MovementState
 
 PRODUCERS = ("needs", "donors", "matching")
@@ -157,9 +157,12 @@ def telling_of(event: Mapping[str, Any], producer: str, seq: int) -> Telling:
         raise Malformed("part and parts")
     if not max(0, seq - WINDOW_MAX) <= told.as_of_seq < seq:
         raise Malformed(f"as_of_seq {told.as_of_seq} in event {seq}")
+    # What is to come would count as told until then, and nothing would be missing.
+    if told.day > time.astimezone(CHINA).date():
+        raise Malformed(f"{told.day}, told before it began")
     for row in told.rows:
         _check(row)
-    if len({row[:5] for row in told.rows}) != len(told.rows):
+    if len({(row.book, row.division_code or "", *row[2:5]) for row in told.rows}) != len(told.rows):
         raise Malformed("a row twice")
     return Telling(producer, seq, event_id, time, told)
 

@@ -17,7 +17,8 @@ SIDES_MAX = 100
 
 _TOLD_UNTIL = text(
     "SELECT max(day) FROM telling WHERE producer = :producer AND occasion = 'day_end'"
-    " AND parts_told >= parts"
+    # A day to come, of a clock that is far ahead, says nothing of those before it.
+    " AND parts_told >= parts AND day <= :day"
 )
 _BEGUN = text("SELECT time FROM entry WHERE producer = :producer ORDER BY seq LIMIT 1")
 _NOTE_OVERDUE = text(
@@ -36,7 +37,7 @@ async def look_for_days(session: AsyncSession, moment: datetime, due_s: float) -
     late = moment - timedelta(seconds=due_s)
     day = late.astimezone(CHINA).date() - timedelta(days=1)
     for producer in PRODUCERS:
-        told = await session.scalar(_TOLD_UNTIL, {"producer": producer})
+        told = await session.scalar(_TOLD_UNTIL, {"producer": producer, "day": day})
         begun = await session.scalar(_BEGUN, {"producer": producer})
         if not is_overdue(day, told, begun):
             continue
@@ -46,7 +47,7 @@ async def look_for_days(session: AsyncSession, moment: datetime, due_s: float) -
 
 
 def is_overdue(day: date, told: date | None, begun: datetime | None) -> bool:
-    """told   the last day told;  begun  when the producer's first event was"""
+    """told   the last day told, `day` at most;  begun  when the producer's first event was"""
     if begun is None or begun.astimezone(CHINA).date() > day:
         return False
     return told is None or told < day
