@@ -49,16 +49,20 @@ class KeyRetired(Event):
     key: str
 
 
+NOT_IN_THE_LOG = "(not in the log)"
+_LoggedId = UUID | Literal["(not in the log)"] | None
+
+
 class TrailAsked(Event):
     """By what the trail was filtered.
 
-    A word that the log does not have is told as `(not in the log)`: it may be anything.
+    A word or id that the log does not have is told as `(not in the log)`: it may be anything.
     """
 
-    allocation_id: UUID | None = None
-    need_id: UUID | None = None
-    organization_id: UUID | None = None
-    offer_id: UUID | None = None
+    allocation_id: _LoggedId = None
+    need_id: _LoggedId = None
+    organization_id: _LoggedId = None
+    offer_id: _LoggedId = None
     subject: str | None = None
     officer: str | None = None
     producer: str | None = None

@@ -22,8 +22,8 @@ CSV_COLUMNS = (
     *("index", "time", "producer", "seq", "type", "subject", "division", "actor", "actor_role"),
     *("event", "leaf", "proof"),
 )
-# A spreadsheet takes what begins with one of these for a formula, and runs it; a Chinese or Japanese
-# one the wide forms too.
+# A spreadsheet takes what begins with one of these for a formula, and runs it; some take the wide
+# forms, as Chinese keyboards write them, for the same.
 _FORMULA = (*"=+-@\t\r\n'", *"\uff1d\uff0b\uff0d\uff20")
 
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -125,7 +126,9 @@ async def test_an_empty_export_is_whole_too(log, supervisor):
 
 async def test_an_export_is_logged_with_what_was_asked_and_how_much_it_was(running, supervisor):
     await running.fill(20)
-    await ask(running, supervisor, officer="officer-1", type="张三", after_index=3, format="csv")
+    known, unknown = str(UUID(int=5)), str(UUID(int=430224198001011234))
+    asked = {"officer": "officer-1", "type": "张三", "need": known, "allocation": unknown}
+    await ask(running, supervisor, **asked, after_index=3, format="csv")
     async with running.app.state.sessions() as session:
         rows = await session.execute(
             text(
@@ -139,6 +142,8 @@ async def test_an_export_is_logged_with_what_was_asked_and_how_much_it_was(runni
     assert told == {
         "officer": "officer-1",
         "event_type": "(not in the log)",
+        "need_id": known,
+        "allocation_id": "(not in the log)",
         "format": "csv",
         "after_index": 3,
         "entries": 0,

@@ -16,6 +16,7 @@ from services.audit.reckoning.movements import LEDGER_STATE, Malformed, movement
 from services.audit.reckoning.overdue import is_overdue
 from services.matching.domain.states import LEDGER_TARGET
 from shared import totals
+from shared.paging import encode_cursor
 from tests.audit.conftest import an_event
 from tests.matching.conftest import running_world
 
@@ -538,6 +539,41 @@ async def test_a_day_to_come_is_not_told(reckoning):
     assert (missing.producer, missing.totals.day) == ("needs", date(2026, 12, 24))
 
 
+async def test_a_list_of_totals_is_of_one_standing_from_page_to_page(reckoning):
+    await reckoning.take_in(
+        "needs",
+        moved("needs", 1, 1, "reserved"),
+        moved("needs", 2, 2, "dispatched"),
+        told("needs", 3, as_of_seq=2, occasion="asked"),
+    )
+    await reckoning.step()
+    client = reckoning.running.client
+    first = (await client.get("/v1/totals?limit=1")).json()
+    await reckoning.take_in(
+        "needs",
+        moved("needs", 4, 2, "delivered", "dispatched"),
+        told("needs", 5, as_of_seq=4, day=TODAY),
+        told("needs", 6, as_of_seq=4, day=TODAY + timedelta(days=1), rows=[]),
+    )
+    await reckoning.step()
+    shown, page = first["data"], first
+    while page["links"]["next"]:
+        page = (await client.get(page["links"]["next"])).json()
+        shown += page["data"]
+    assert {(row["day"], row["as_of_seq"]) for row in shown} == {(str(TODAY), 2)}
+    assert len(shown) == 4  # two states in two books
+
+
+@pytest.mark.parametrize("day", ["2026-W01-1", "20261102", "2026-11-02x"])
+async def test_a_cursor_of_tellings_holds_a_day_as_we_write_it(reckoning, day):
+    await reckoning.take_in("needs", told("needs", 1))
+    await reckoning.step()
+    cursor = encode_cursor(day, "needs", 0)
+    answer = await reckoning.running.client.get(f"/v1/tellings?cursor={cursor}")
+    assert answer.status_code in {200, 400}
+    assert answer.status_code == 200 or answer.json()["code"] == "invalid_cursor"
+
+
 async def test_a_reckoner_that_is_stuck_is_not_ready(reckoning):
     await reckoning.running.tamper("ALTER TABLE ledger_sum RENAME TO elsewhere")
     await reckoning.take_in("needs", moved("needs", 1, 1, "reserved"))
@@ -545,11 +581,11 @@ async def test_a_reckoner_that_is_stuck_is_not_ready(reckoning):
     async def reasons():
         return [r for r in (await reckoning.running.ready())["reasons"] if r.startswith("totals")]
 
-    while not (said := await reasons()):
+    while not (said := await reasons()):  # noqa: ASYNC110 - what is waited for is asked for
         await asyncio.sleep(0.05)
     assert said == ["totals: not reckoned: ProgrammingError"]
     await reckoning.running.tamper("ALTER TABLE elsewhere RENAME TO ledger_sum")
-    while await reasons():  # noqa: ASYNC110 - what is waited for is asked for
+    while await reasons():  # noqa: ASYNC110 - so
         await asyncio.sleep(0.05)
 
 

@@ -1,7 +1,7 @@
 """The trail: entries by what they are about, who acted, where and when."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.audit.contract import NOT_IN_THE_LOG
 from services.audit.domain import division_bounds
 from services.audit.queries.rows import COLUMNS
 
@@ -44,25 +45,24 @@ class TrailFilter:
 _WORDS = text(
     "SELECT EXISTS (SELECT FROM entry WHERE actor = :officer) AS officer,"
     " EXISTS (SELECT FROM entry WHERE type = :type) AS type,"
-    " EXISTS (SELECT FROM entry WHERE subject = :subject) AS subject"
+    " EXISTS (SELECT FROM entry WHERE subject = :subject) AS subject,"
+    " ARRAY(SELECT each FROM unnest(CAST(:ids AS uuid[])) AS each"
+    "  WHERE EXISTS (SELECT FROM entry WHERE mentions @> ARRAY[each])) AS ids"
 )
-NOT_IN_THE_LOG = "(not in the log)"
 
 
-async def told(session: AsyncSession, wanted: TrailFilter) -> TrailFilter:
-    """The filter as it may be told in public: of its words only those that the log has already."""
+async def told(session: AsyncSession, wanted: TrailFilter) -> dict[str, Any]:
+    """The filter as it may be told in public: of its words and ids only those that the log has
+    already; an id of nothing may be a number of somebody's."""
     words = {"officer": wanted.officer, "type": wanted.event_type, "subject": wanted.subject}
-    has = (await session.execute(_WORDS, words)).one()
-
-    def known(word: str | None, is_there: bool) -> str | None:
-        return word if word is None or is_there else NOT_IN_THE_LOG
-
-    return replace(
-        wanted,
-        officer=known(wanted.officer, has.officer),
-        event_type=known(wanted.event_type, has.type),
-        subject=known(wanted.subject, has.subject),
-    )
+    has = (await session.execute(_WORDS, words | {"ids": wanted.mentioned})).one()
+    is_there = {"officer": has.officer, "event_type": has.type, "subject": has.subject}
+    for name in ("allocation", "need", "organization", "offer"):
+        is_there[name] = getattr(wanted, name) in has.ids
+    return {
+        name: value if value is None or is_there.get(name, True) else NOT_IN_THE_LOG
+        for name, value in vars(wanted).items()
+    }
 
 
 async def trail(

@@ -52,6 +52,6 @@ Asked = Annotated[TrailFilter, Depends(_asked)]
 
 async def in_public(session: AsyncSession, wanted: TrailFilter) -> dict[str, Any]:
     """The fields of `contract.TrailAsked`."""
-    fields = vars(await told(session, wanted))
+    fields = await told(session, wanted)
     ids = ("allocation", "need", "organization", "offer")
     return {f"{name}_id" if name in ids else name: value for name, value in fields.items()}

@@ -8,6 +8,7 @@ from sqlalchemy import Row
 
 from services.audit.contract import Producer, TellingRead, TotalRead
 from services.audit.queries import totals as queries
+from services.audit.reckoning.movements import PRODUCERS
 from services.audit.reckoning.words import division_names, item_class_names, state_names
 from shared.bodies import Code, DivisionCode
 from shared.callers import Public
@@ -24,6 +25,7 @@ from shared.paging import (
 )
 
 router = APIRouter(tags=["totals"])
+NOT_TOLD = -1  # in a cursor: a place in no feed
 # Beyond these neither a calendar nor PostgreSQL has room.
 Day = Annotated[
     date, Query(ge=date(1900, 1, 1), le=date(2200, 12, 31), description="A day of China time.")
@@ -45,14 +47,23 @@ async def read_totals(
     cursor: Cursor = None,
 ) -> Page[TotalRead]:
     """What each ledger held on a day (the last one compared), as told and as the log adds it up."""
-    after = decode_cursor(cursor, *[str] * 6) if cursor else None
-    wanted = day or await queries.last_day(session)
+    after = None
+    if cursor:
+        # All pages are of one standing, whatever is told meanwhile.
+        told_on, *places = decode_cursor(cursor, str, *[int] * len(PRODUCERS), *[str] * 6)
+        wanted: date | None = _day(told_on)
+        held = dict(zip(PRODUCERS, places, strict=False))
+        after = places[len(PRODUCERS) :]
+    else:
+        wanted = day or await queries.last_day(session)
+        held = await queries.standing(session, wanted) if wanted else {}
     rows = (
         []
         if wanted is None
         else await queries.totals(
             session,
             wanted,
+            held,
             division=division,
             producer=producer,
             item_class=item_class,
@@ -61,13 +72,22 @@ async def read_totals(
             limit=limit + 1,
         )
     )
-    return page(request, response, rows, limit, cursor_of=_place_of, render=_total)
+
+    def place_of(row: Row[Any]) -> str:
+        return encode_cursor(
+            str(wanted),
+            *(held.get(each, NOT_TOLD) for each in PRODUCERS),
+            *(row.division_code, row.item_class, row.unit, row.state, row.producer, row.book),
+        )
+
+    return page(request, response, rows, limit, cursor_of=place_of, render=_total)
 
 
-def _place_of(row: Row[Any]) -> str:
-    return encode_cursor(
-        row.division_code, row.item_class, row.unit, row.state, row.producer, row.book
-    )
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidCursor from error
 
 
 def _total(row: Row[Any]) -> TotalRead:
@@ -122,10 +142,6 @@ async def read_tellings(
     )
 
 
-def _telling_after(cursor: str) -> tuple[str, str, int]:
+def _telling_after(cursor: str) -> tuple[date, str, int]:
     day, producer, as_of_seq = decode_cursor(cursor, str, str, int)
-    try:
-        date.fromisoformat(day)
-    except ValueError as error:
-        raise InvalidCursor from error
-    return day, producer, as_of_seq
+    return _day(day), producer, as_of_seq
