@@ -251,7 +251,9 @@ async def test_no_refusal_repeats_what_was_sent(system, people, watch, way):
 
 async def test_no_line_of_any_log_file_holds_a_personal_value(system, people, public_watch):
     """After all that: the services' logs, and PostgreSQL's own."""
-    await test_no_refusal_repeats_what_was_sent(system, people, Watch(people.personal), "path")
+    if any(len(system.log_lines(service)) <= 50 for service in SERVICES):  # it runs by itself
+        watch = Watch(people.personal)
+        await test_no_refusal_repeats_what_was_sent(system, people, watch, "path")
     for service in SERVICES:
         lines = system.log_lines(service)
         assert len(lines) > 50
