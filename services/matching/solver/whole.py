@@ -14,6 +14,7 @@ more than it has. While a tier is repaired, later tiers hold nothing: no need of
 way. What a tier's needs hold after its repair they keep in amount, whatever later tiers gain; a
 whole need may change its line for that. Among whole needs of a tier welfare decides, not units: of
 1000 units, 990 households of one unit and 5 units left over are better than a single need of 1000.
+An answer that splits nothing stands as it is, and so with the most units, as for other needs.
 What is not guaranteed: that a tier's repair finds its optimum, except where `components` did.
 """
 
