@@ -47,7 +47,7 @@ $(STAMP):
 	  { echo 'The environment could not be made in $(VENV); see above.'; exit 1; }
 	@rm -f $(VENV)/.ready-*
 	@if $(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements-uv.lock && \
-	    $(BIN)/uv pip sync -q --system-certs --python $(BIN)/python --require-hashes requirements.lock; then :; \
+	    $(BIN)/uv pip sync -q --compile-bytecode --system-certs --python $(BIN)/python --require-hashes requirements.lock; then :; \
 	  else echo 'uv could not install; trying pip, which takes about two minutes'; \
 	    $(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements.lock || \
 	    { echo 'The packages could not be installed; see above. The next call goes on from here.'; exit 1; }; fi

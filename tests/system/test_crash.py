@@ -26,7 +26,7 @@ SEED = int(os.environ.get("CRASH_SEED", "20201124"))
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "1"))
 TOWNSHIPS = ("430224101000", "430224103000", "430224112000")[:ROUNDS]
 TARGETS = (*SERVICES, "postgres", "backend")
-NEEDS, OFFERS = 40, 12
+NEEDS, OFFERS = 24, 9
 DELAY_S_MAX = 0.1
 
 
