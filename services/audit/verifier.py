@@ -2154,9 +2154,9 @@ def _number(value: Any) -> int:
 def _executor(size: int, processes: int | None) -> tuple[Executor, int]:
     """Who reads the chunks, and how many may be under way; one more than can compute at once."""
     if processes is None:
-        # With two cores, a service on the same machine needs the other one.
+        # Also with two cores and the service on the same machine: whoever has to wait lets it run.
         cores = os.cpu_count() or 1
-        processes = min(cores - 1, 8) if cores > 2 and size >= PROCESSES_FROM else 0
+        processes = min(max(2, cores - 1), 8) if cores > 1 and size >= PROCESSES_FROM else 0
     if processes:
         spawning = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(processes, mp_context=spawning), 2 * processes
