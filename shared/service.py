@@ -221,10 +221,9 @@ async def _kept_up(name: str, run: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await run()
-        except asyncio.CancelledError:
-            raise
         except Exception:
-            # Nobody above could mend it; it is logged and tried again.
+            # As broad as that on purpose: whatever a task raises, nobody above could mend it, so it
+            # is logged and tried again. A cancellation is no Exception, and ends it.
             log.exception("background task failed", extra={"task": name})
         await asyncio.sleep(1.0)
 

@@ -8,7 +8,7 @@ import logging
 
 import asyncpg
 
-from shared.db import is_passing
+from shared.db import CutOff, is_passing
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +37,15 @@ SELECT count(*) FROM numbered
 """
 
 # What a connection may raise that is lost, or never was.
-LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, CutOff)
 
 
 class Sequencer:
     """Runs in every replica of a service; the one that holds the advisory lock moves events."""
 
     def __init__(self, dsn: str) -> None:
-        self.stopped_by: str | None = (
-            None  # why events are not numbered, if not for want of a server
-        )
+        # Why events are not numbered, if not for want of a server.
+        self.stopped_by: str | None = None
         self._dsn = dsn
         self._wake = asyncio.Event()
         self._readers = asyncio.Condition()

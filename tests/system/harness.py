@@ -26,6 +26,7 @@ from deploy import databases, launch, witnessing
 from deploy.postgres import Postgres, dies_with_parent, free_port
 from deploy.state import ROOT, State
 from deploy.supervisor import Program
+from shared.events import sequencer
 from shared.issuer import Issuer
 
 SERVICES = databases.PLATFORM
@@ -36,13 +37,7 @@ LINES_SHOWN = 8
 POLL_S = 0.02
 
 # What a client that lost its database or its server may raise for a while.
-LOST = (
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    httpx.TransportError,
-)
+LOST = (*sequencer.LOST, httpx.TransportError)
 
 
 async def until(
