@@ -1,7 +1,9 @@
 """A consumer of another service's feed: the cursor moves in the transaction of the effects.
 
 So each event has its effect exactly once, whatever is killed when. An event that cannot be applied
-stops the consumer there: readiness names it, and the consumer goes on when that is mended.
+stops the consumer there: readiness names it, and the consumer goes on when that is mended. So does
+a feed that was set back to a backup: the cursor has the id of the event applied last, each question
+names it, and a feed that has another event there refuses, however far it has grown since.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,6 +38,16 @@ HandOver = Callable[[int, list[CloudEvent]], Awaitable[None]]
 IsKnown = Callable[[CloudEvent], Awaitable[bool]]
 _batch = TypeAdapter(list[CloudEvent])
 
+_PLACE = text(
+    "SELECT seq, CASE WHEN event_seq = seq THEN event_id END FROM feed_cursor"
+    " WHERE source = :source"
+)
+_MOVE_CURSOR = text(
+    "INSERT INTO feed_cursor (source, seq, event_id, event_seq)"
+    " VALUES (:source, :seq, :event_id, :seq) ON CONFLICT (source) DO UPDATE"
+    " SET seq = excluded.seq, event_id = excluded.event_id, event_seq = excluded.event_seq"
+)
+
 
 class FeedBroken(Exception):
     """The feed does not go on where the cursor stands: a gap, a repeat, or not a batch."""
@@ -42,6 +55,13 @@ class FeedBroken(Exception):
 
 class CursorMoved(Exception):
     """Another replica has applied this batch already."""
+
+
+class Place(NamedTuple):
+    """How far a feed was applied: the last event's number, and its id if that was kept."""
+
+    seq: int
+    id: UUID | None = None
 
 
 @dataclass
@@ -53,8 +73,8 @@ class Consumer:
     hand_over   instead of `apply`: (after, batch) -> has applied it and moved the cursor from
                 `after`, both in one transaction; raises CursorMoved when it stands elsewhere.
                 It is also given what comes after a gap
-    is_known    whether the event that was applied last is this one: asked whenever the cursor is
-                read, since a feed set back to a backup may have numbered others meanwhile
+    is_known    for who keeps no id with the cursor: whether the event that was applied last is
+                this one; asked whenever the cursor is read
     on_applied  called after the commit, for what lives in memory; must not fail
     heard_at    when the feed answered last, if only to say that there is nothing new
     """
@@ -70,9 +90,9 @@ class Consumer:
     stopped_at: str | None = field(default=None, init=False)
     reached: bool = field(default=False, init=False)
     heard_at: datetime | None = field(default=None, init=False)
-    _after: int | None = field(default=None, init=False)  # None: the database is to be asked
+    _after: Place | None = field(default=None, init=False)  # None: the database is to be asked
     _refuted: UUID | None = field(default=None, init=False)
-    _ahead: "tuple[int, asyncio.Task[list[CloudEvent]]] | None" = field(default=None, init=False)
+    _ahead: "tuple[Place, asyncio.Task[list[CloudEvent]]] | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if (self.apply is None) == (self.hand_over is None):
@@ -122,9 +142,9 @@ class Consumer:
         after, self._after = self._after, None
         if after is None:
             async with sessions() as session:
-                after = await cursor(session, self.source)
-            if self.is_known is not None and after:
-                await self._look_back(self.is_known, after)
+                after = await place(session, self.source)
+            if self.is_known is not None and after.seq:
+                await self._look_back(self.is_known, after.seq)
         events = await self._next(after)
         self.reached = True
         if not events:
@@ -132,8 +152,8 @@ class Consumer:
             return
         if len(events) == self.batch_size:
             # There is more, which comes over the wire while this is applied.
-            following = asyncio.create_task(self._fetch(events[-1].seq, wait_s=0))
-            self._ahead = events[-1].seq, following
+            end = _end_of(events)
+            self._ahead = end, asyncio.create_task(self._fetch(end, wait_s=0))
         try:
             await self._apply(sessions, after, events)
         except Exception as error:
@@ -147,19 +167,19 @@ class Consumer:
             for event in events:
                 self.stopped_at = f"{self.source}: event {event.id} ({event.type})"
                 await self._apply(sessions, after, [event])
-                after = event.seq
-        self._after = events[-1].seq
+                after = _end_of([event])
+        self._after = _end_of(events)
 
     async def _look_back(self, is_known: IsKnown, after: int) -> None:
         """Raises FeedBroken if the feed has another event now where we stand."""
-        for event in await self._fetch(after - 1, wait_s=0, limit=1):
+        for event in await self._fetch(Place(after - 1), wait_s=0, limit=1):
             # Asked once for each such event: `is_known` may tell the world of it.
             if event.seq == after and (event.id == self._refuted or not await is_known(event)):
                 self._refuted = event.id
                 self.stopped_at = f"{self.source}: {after} is another event than it was"
                 raise FeedBroken(self.stopped_at)
 
-    async def _next(self, after: int) -> list[CloudEvent]:
+    async def _next(self, after: Place) -> list[CloudEvent]:
         """What follows `after`: fetched ahead, or now."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
@@ -171,49 +191,55 @@ class Consumer:
         wait_s = WAIT_S if self.reached and self.stopped_at is None else 0
         return await self._fetch(after, wait_s)
 
-    async def _fetch(self, after: int, wait_s: float, limit: int | None = None) -> list[CloudEvent]:
+    async def _fetch(
+        self, after: Place, wait_s: float, limit: int | None = None
+    ) -> list[CloudEvent]:
+        wanted: dict[str, object] = {
+            "after": after.seq,
+            "limit": limit or self.batch_size,
+            "wait": wait_s,
+        }
+        if after.id is not None:
+            wanted["after_id"] = str(after.id)
         try:
-            answer = await self.client.get(
-                self.path,
-                params={"after": after, "limit": limit or self.batch_size, "wait": wait_s},
-                timeout_s=WAIT_S + 10,
-            )
+            answer = await self.client.get(self.path, params=wanted, timeout_s=WAIT_S + 10)
         except RemoteProblem as refusal:
             if refusal.code == FeedBehind.code:
-                self.stopped_at = f"{self.source}: {refusal.code} {after}"
+                self.stopped_at = f"{self.source}: {refusal.code} {after.seq}"
                 raise FeedBroken(self.stopped_at) from refusal
             raise
         try:
             events = _batch.validate_json(answer.content)
         except ValidationError as error:
             raise FeedBroken(f"{self.source}: not a batch of events") from error
+        last = after.seq
         for event in events:
             # What is handed over is looked at there: a gap is told, and what follows is not lost.
-            if event.seq <= after or (self.hand_over is None and event.seq != after + 1):
-                raise FeedBroken(f"{self.source}: {event.seq} where {after + 1} is due")
-            after = event.seq
+            if event.seq <= last or (self.hand_over is None and event.seq != last + 1):
+                raise FeedBroken(f"{self.source}: {event.seq} where {last + 1} is due")
+            last = event.seq
         self.heard_at = now()
         return events
 
-    async def _apply(self, sessions: Sessions, after: int, events: list[CloudEvent]) -> None:
+    async def _apply(self, sessions: Sessions, after: Place, events: list[CloudEvent]) -> None:
         if self.hand_over is not None:
-            await self.hand_over(after, events)
+            await self.hand_over(after.seq, events)
         elif self.apply is not None:
             async with sessions.begin() as session:
                 if not await try_lock(session, f"consumer {self.source}"):
                     raise CursorMoved
-                if await cursor(session, self.source) != after:
+                if await place(session, self.source) != after:
                     raise CursorMoved
                 await self.apply(session, events)
-                await session.execute(
-                    text(
-                        "INSERT INTO feed_cursor (source, seq) VALUES (:source, :seq)"
-                        " ON CONFLICT (source) DO UPDATE SET seq = excluded.seq"
-                    ),
-                    {"source": self.source, "seq": events[-1].seq},
-                )
+                seq, event_id = _end_of(events)
+                moved = {"source": self.source, "seq": seq, "event_id": event_id}
+                await session.execute(_MOVE_CURSOR, moved)
         if self.on_applied is not None:
             self.on_applied(events)
+
+
+def _end_of(events: list[CloudEvent]) -> Place:
+    return Place(events[-1].seq, events[-1].id)
 
 
 async def _given_up(task: "asyncio.Task[list[CloudEvent]]") -> None:
@@ -237,7 +263,9 @@ def is_of_an_event(error: Exception) -> bool:
 
 async def cursor(session: AsyncSession, source: str) -> int:
     """The last sequence number of `source` that has been applied; 0 before the first."""
-    seq = await session.scalar(
-        text("SELECT seq FROM feed_cursor WHERE source = :source"), {"source": source}
-    )
-    return int(seq or 0)
+    return (await place(session, source)).seq
+
+
+async def place(session: AsyncSession, source: str) -> Place:
+    row = (await session.execute(_PLACE, {"source": source})).one_or_none()
+    return Place(0) if row is None else Place(*row)

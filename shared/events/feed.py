@@ -1,10 +1,14 @@
-"""The feed: `GET /events?after=<seq>&limit=&wait=<s>`, a CloudEvents batch, long-polled."""
+"""The feed: `GET /events?after=<seq>&limit=&wait=<s>`, a CloudEvents batch, long-polled.
+
+A reader that names its last event by `after_id`, too, is refused when the feed has another there.
+"""
 
 import json
 import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import text
@@ -21,6 +25,9 @@ BATCH_BYTES_MAX = 8 * 1024 * 1024
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 After = Annotated[int, Query(ge=0, le=2**62, description="The last sequence number you have.")]
+AfterId = Annotated[
+    UUID | None, Query(description="The id of that event: refused if another stands there now.")
+]
 FeedLimit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Events a batch.")]
 Wait = Annotated[float, Query(ge=0, le=WAIT_S_MAX, description="Seconds to wait for news.")]
 
@@ -29,7 +36,10 @@ class FeedBehind(Conflict):
     code = "feed_behind"
 
     def __init__(self) -> None:
-        super().__init__("The feed ends before that number: the reader has seen another history.")
+        super().__init__(
+            "The feed ends before that number, or has another event there: the reader has seen"
+            " another history."
+        )
 
 
 # The data go into the answer as the database writes them, not through Python and back.
@@ -56,15 +66,23 @@ def feed_router(source: str) -> APIRouter:
         request: Request,
         caller: Annotated[Caller, Depends(require("events:read"))],
         after: After = 0,
+        after_id: AfterId = None,
         limit: FeedLimit = 500,
         wait: Wait = 0,
     ) -> Response:
         """Events numbered above `after`, in order and without gaps; waits when there is none."""
-        until, head_known = time.monotonic() + wait, after == 0
+        looks_back = after_id is not None
+        until, head_known = time.monotonic() + wait, after == 0 or looks_back
         while True:
             # No connection is held while waiting.
             async with request.app.state.reading_sessions() as session:
-                rows = (await session.execute(_SELECT, {"after": after, "limit": limit})).all()
+                asked = {"after": after - looks_back, "limit": limit + looks_back}
+                rows = (await session.execute(_SELECT, asked)).all()
+                if looks_back:
+                    # Read with what follows, at every turn: a backup may be restored meanwhile.
+                    if not rows or rows[0][:2] != (after, str(after_id)):
+                        raise FeedBehind
+                    rows = rows[1:]
                 if not rows and not head_known:
                     # After a restored backup, new events would be taken for some seen already.
                     if int(await session.scalar(_HEAD) or 0) < after:

@@ -53,6 +53,10 @@ def add_event_tables(metadata: MetaData) -> None:
         metadata,
         Column("source", Text, primary_key=True),
         Column("seq", BigInteger, nullable=False),
+        # The event applied last, and the number it was kept with: it counts while that is `seq`,
+        # which a replica that knows no ids moves alone.
+        Column("event_id", Uuid, nullable=True),
+        Column("event_seq", BigInteger, nullable=True),
         CheckConstraint("seq >= 0", name="seq_not_negative"),
     )
     Table(

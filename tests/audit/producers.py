@@ -47,21 +47,31 @@ class Producers:
         return f"http://127.0.0.1:{self.port}/{producer}"
 
     async def _events(
-        self, producer: str, after: int, limit: int = 500, wait: float = Query(0)
+        self,
+        producer: str,
+        after: int,
+        after_id: UUID | None = None,
+        limit: int = 500,
+        wait: float = Query(0),
     ) -> Response:
         if self.away:
             self.refused[producer] += 1
             return Response(status_code=503)
         if self.told[producer] <= after and wait:
             await asyncio.sleep(min(wait, 0.05))
+        if after_id not in (None, self._event(producer, after).id):
+            return Response('{"code": "feed_behind", "detail": "another"}', status_code=409)
         last = min(self.told[producer], after + limit)
         batch = [
-            self.other.get((producer, seq)) or event_of(producer, seq)
+            self._event(producer, seq)
             for seq in range(after + 1, last + 1)
             if (producer, seq) not in self.lost
         ]
         content = _BATCH.dump_json(batch, exclude_none=True)
         return Response(content, media_type="application/cloudevents-batch+json")
+
+    def _event(self, producer: str, seq: int) -> CloudEvent:
+        return self.other.get((producer, seq)) or event_of(producer, seq)
 
     async def serve(self) -> asyncio.Task[None]:
         serving = asyncio.create_task(self._server.serve())

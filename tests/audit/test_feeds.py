@@ -86,6 +86,17 @@ async def test_a_feed_set_back_to_a_backup_is_told_though_it_has_grown_beyond(fo
     assert await of_needs(following) == list(range(1, 11))
 
 
+async def test_a_feed_set_back_within_one_breath_is_told_as_well(following, producers):
+    producers.told["needs"] = 10
+    await following.signed(10)
+    for seq in range(8, 13):
+        producers.other["needs", seq] = an_event("needs", seq)
+    producers.told["needs"] = 12
+    [alarm] = await until(lambda: alarms(following))
+    assert (alarm["alarm"], alarm["seq"]) == ("content_repeated", 10)
+    assert await of_needs(following) == list(range(1, 11))
+
+
 async def test_a_feed_that_was_away_goes_on_where_it_stood(following, producers):
     producers.told["needs"] = 10
     await following.signed(10)

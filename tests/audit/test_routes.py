@@ -350,6 +350,21 @@ async def test_the_listing_never_changes(filled, token):
     assert await ask() == before
 
 
+async def test_a_follower_that_has_seen_another_log_is_refused(filled, token):
+    async def ask(after, after_id):
+        asked = {"after": after, "after_id": str(after_id)}
+        return await filled.client.get("/appended", params=asked, headers=token("service"))
+
+    followed = await filled.client.get("/appended?after=250&limit=20", headers=token("service"))
+    ids = {int(each["sequence"]): each["id"] for each in followed.json()}
+    assert next(each["sequence"] for each in (await ask(251, ids[251])).json()) == "252"
+    # What a log set back to a backup has there instead.
+    await filled.tamper("UPDATE entry SET key = gen_random_uuid() WHERE index = 259")
+    for after, after_id in ((260, ids[260]), (252, ids[251]), (0, ids[251]), (SIZE + 9, ids[251])):
+        answer = await ask(after, after_id)
+        assert (answer.status_code, answer.json()["code"]) == (409, "feed_behind")
+
+
 async def test_the_wait_for_news_ends_when_something_is_signed(filled, token):
     waiting = asyncio.create_task(
         filled.client.get(f"/appended?after={SIZE}&wait=20", headers=token("service"))

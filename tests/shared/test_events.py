@@ -17,7 +17,7 @@ from shared.errors import Unavailable
 from shared.events import CloudEvent, Consumer, Sequencer, cursor, emit
 from shared.events import consumer as consumer_module
 from shared.events import feed as feed_module
-from shared.events.consumer import CursorMoved
+from shared.events.consumer import CursorMoved, Place, place
 from tests.shared.sample import ThingMade
 
 
@@ -324,10 +324,10 @@ async def test_the_cursor_is_asked_for_only_when_it_is_not_known(
     asked = 0
     handed: list[tuple[int, int]] = []
 
-    async def counted(session, source: str) -> int:
+    async def counted(session, source: str) -> Place:
         nonlocal asked
         asked += 1
-        return max((seq for seq, _ in handed), default=0)
+        return Place(max((seq for seq, _ in handed), default=0))
 
     async def take(after: int, events: list[CloudEvent]) -> None:
         if len(handed) == 2 and asked == 1:  # another replica was faster, by one
@@ -335,7 +335,7 @@ async def test_the_cursor_is_asked_for_only_when_it_is_not_known(
             raise CursorMoved
         handed.extend((event.seq, after + 1) for event in events)
 
-    monkeypatch.setattr(consumer_module, "cursor", counted)
+    monkeypatch.setattr(consumer_module, "place", counted)
     consumer = Consumer("sample", feed, hand_over=take, batch_size=1)
     async with running(consumer.run(sessions)):
 
@@ -546,6 +546,102 @@ async def test_a_feed_that_ends_before_the_cursor_stops_the_consumer(
 
         await until(stopped)
         assert "feed_behind" in (consumer.stopped_at or "")
+
+
+@pytest.fixture
+async def applied(client, maker, feed, sessions, effect_table):
+    """A follower whose cursor stands at 3, where the feed ends."""
+    await make_things(client, maker, 3)
+    consumer = Consumer("sample", feed, store)
+
+    async def whole() -> bool:
+        return await effects(sessions) == [1, 2, 3]
+
+    async with running(consumer.run(sessions)):
+        await until(whole)
+        yield consumer
+
+
+async def set_back(sessions, *, to: int, until: int) -> None:
+    """The producer is restored from a backup and records others, beyond where it stood."""
+    async with sessions.begin() as session:
+        await session.execute(text("DELETE FROM event WHERE seq > :to"), {"to": to})
+        await session.execute(
+            text(
+                "INSERT INTO event (seq, id, type, subject, time, actor, actorrole, data)"
+                " SELECT n, gen_random_uuid(), 'sample.thing_made', 'thing/1', now(), 'x', 'none',"
+                " jsonb_build_object('pieces', 100 + n)"
+                " FROM generate_series(CAST(:first AS int), :last) AS n"
+            ),
+            {"first": to + 1, "last": until},
+        )
+        await session.execute(text("UPDATE feed_head SET seq = :last"), {"last": until})
+
+
+async def refusal(consumer) -> str:
+    async def stopped() -> bool:
+        return consumer.stopped_at is not None
+
+    await until(stopped)
+    return consumer.stopped_at or ""
+
+
+async def test_a_feed_set_back_while_it_is_waited_for_stops_the_consumer(applied, wire, sessions):
+    async def waiting() -> bool:
+        return bool(wire.waits[-1])
+
+    await until(waiting)
+    await set_back(sessions, to=1, until=6)
+    assert await refusal(applied) == "sample: feed_behind 3"
+    assert await effects(sessions) == [1, 2, 3]
+
+
+async def test_a_feed_set_back_between_two_lives_stops_the_consumer(
+    applied, feed, sessions, caplog
+):
+    await set_back(sessions, to=2, until=6)
+    consumer = Consumer("sample", feed, store)
+    async with running(consumer.run(sessions)):
+        assert await refusal(consumer) == "sample: feed_behind 3"
+        await asyncio.sleep(0.5)  # it is asked again meanwhile
+    assert not consumer.reached
+    assert await effects(sessions) == [1, 2, 3]
+    assert "sample: feed_behind 3" in caplog.text
+
+
+async def test_a_feed_set_back_to_where_the_cursor_stands_goes_on(applied, sessions):
+    await set_back(sessions, to=3, until=5)
+
+    async def whole() -> bool:
+        return await effects(sessions) == [1, 2, 3, 104, 105]
+
+    await until(whole)
+    assert applied.stopped_at is None
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        "INSERT INTO feed_cursor (source, seq) VALUES ('sample', 2)",
+        "INSERT INTO feed_cursor VALUES ('sample', 2, gen_random_uuid(), 1)",
+    ],
+    ids=["before there were ids", "by a replica that knows no ids"],
+)
+async def test_a_cursor_without_its_id_goes_on_and_has_it_from_then_on(
+    client, maker, feed, sessions, effect_table, moved
+):
+    await make_things(client, maker, 3)
+    async with sessions.begin() as session:
+        await session.execute(text(moved))
+    consumer = Consumer("sample", feed, store)
+
+    async def whole() -> bool:
+        return await effects(sessions) == [3]
+
+    async with running(consumer.run(sessions)):
+        await until(whole)
+    async with sessions() as session:
+        assert (await place(session, "sample")).id == (await numbered(sessions))[-1].id
 
 
 async def test_an_answer_that_sends_elsewhere_is_not_taken_for_done():

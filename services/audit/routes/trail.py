@@ -16,7 +16,7 @@ from shared.callers import Caller, require
 from shared.db import Transaction
 from shared.errors import responses
 from shared.events import CloudEvent, emit
-from shared.events.feed import BATCH_MEDIA_TYPE, After, FeedLimit, Wait
+from shared.events.feed import BATCH_MEDIA_TYPE, After, AfterId, FeedBehind, FeedLimit, Wait
 from shared.paging import (
     Cursor,
     InvalidCursor,
@@ -70,21 +70,29 @@ async def read_trail(
 @router.get(
     "/appended",
     response_model=list[CloudEvent],
-    responses={200: {"content": {BATCH_MEDIA_TYPE: {}}, "description": "CloudEvents batch"}},
+    responses={
+        **responses(FeedBehind),
+        200: {"content": {BATCH_MEDIA_TYPE: {}}, "description": "CloudEvents batch"},
+    },
 )
 async def read_appended(
     request: Request,
     caller: Annotated[Caller, Depends(require("events:read"))],
     after: After = 0,
+    after_id: AfterId = None,
     limit: FeedLimit = 500,
     wait: Wait = 0,
 ) -> Response:
     """Entries under a signed checkpoint, as a feed: `sequence` is the entry's index plus one."""
-    until = time.monotonic() + wait
+    until, looks_back = time.monotonic() + wait, after_id is not None
     while True:
         # No connection is held while waiting.
         async with request.app.state.reading_sessions() as session:
-            rows = await log.appended(session, after, limit)
+            rows = await log.appended(session, after - looks_back, limit + looks_back)
+        if looks_back:
+            if not rows or _id_of(rows[0]) != after_id:
+                raise FeedBehind
+            rows = rows[1:]
         left_s = until - time.monotonic()
         if rows or left_s <= 0 or request.app.state.stopping.is_set():
             break
@@ -94,12 +102,17 @@ async def read_appended(
     return Response(json.dumps(events).encode(), media_type=BATCH_MEDIA_TYPE)
 
 
+def _id_of(row: Row[Any]) -> UUID:
+    """Of another log, the same place has another id."""
+    return uuid5(_APPENDED_IDS, f"{row[0]} {row.key}")
+
+
 def _appended_event(row: Row[Any]) -> dict[str, object]:
     data = EntryAppended(
         index=row[0], producer=row.producer, seq=row.seq, event_id=row.key, size_signed=row.size
     )
     event = CloudEvent(
-        id=uuid5(_APPENDED_IDS, str(row[0])),
+        id=_id_of(row),
         source="audit",
         type=EntryAppended.type,
         time=row.at,
