@@ -8,8 +8,9 @@ log.vkey       every public key there was, newest first, a line each: the key (C
                the size from which checkpoints carry its signature (left out: from the first), and
                the last such size (left out: it still signs)
 
-log.vkey decides who signs, and is replaced as a whole. The service carries changes out, each told
-in the log before it is done (services/audit/rotation.py); the command only leaves files.
+log.vkey decides who signs. It is replaced as a whole, by one at a time (services/audit/writing.py).
+The service carries changes out, each told in the log before it is done (services/audit/rotation.py);
+the command only leaves files.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from services.audit.domain import LogRefused
+from services.audit.writing import writing, writing_alone
 from shared.files import create_durably, sync_directory, write_durably
 from shared.tlog.checkpoints import Checkpoint
 from shared.tlog.merkle import HASH_BYTES
@@ -39,6 +41,10 @@ from shared.tlog.notes import (
     UntrustedNote,
     VerifierKey,
     open_note,
+)
+
+_KEY_MISSING = (
+    "The log has been signed, but its key is missing from AUDIT_STATE_DIR: restore that directory."
 )
 
 
@@ -136,27 +142,29 @@ class KeyFiles:
         """All keys; the first is made when there is none and `may_create`. Raises LogRefused."""
         if self._loaded is not None and self._loaded[0] == self._state():
             return self._loaded[1]
-        if not (private := self._private()):
-            if not may_create or self._vkey.exists():
-                raise LogRefused(
-                    "The log has been signed, but its key is missing from AUDIT_STATE_DIR: "
-                    "restore that directory."
-                )
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _create(self._first, Ed25519PrivateKey.generate())
+        if not self._private() and not may_create:
+            raise LogRefused(_KEY_MISSING)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with writing_alone(self.folder):
+            if not self._private():
+                if self._vkey.exists():
+                    raise LogRefused(_KEY_MISSING)
+                _create(self._first, Ed25519PrivateKey.generate())
+            if self._post_quantum and not self._mldsa.exists():
+                _create(self._mldsa, MLDSA44PrivateKey.generate())
             private = self._private()
-        if self._post_quantum and not self._mldsa.exists():
-            _create(self._mldsa, MLDSA44PrivateKey.generate())
-        if not self._vkey.exists():
-            if len(private) > 1 or not self._first.exists():
-                raise LogRefused("AUDIT_STATE_DIR/log.vkey is missing: restore it.")
-            first = Listed(next(iter(private)))
-            # A log that begins with both kinds of keys has both from its first checkpoint on.
-            both = may_create and self._post_quantum
-            self._write([first, Listed(self._cosigner().key)] if both else [first])
-        keys = self._read(private)
-        self._loaded = (self._state(), keys)
+            if not self._vkey.exists():
+                self._list_first(private, both=may_create and self._post_quantum)
+            keys = self._read(private)
+            self._loaded = (self._state(), keys)
         return keys
+
+    def _list_first(self, private: Iterable[VerifierKey], *, both: bool) -> None:
+        """A log that begins with both kinds of keys has both from its first checkpoint on."""
+        first, *others = private
+        if others or not self._first.exists():
+            raise LogRefused("AUDIT_STATE_DIR/log.vkey is missing: restore it.")
+        self._write([Listed(first), *([Listed(self._cosigner().key)] if both else [])])
 
     def _state(self) -> object:
         """Whatever changes when a file changes that the keys are made of."""
@@ -229,28 +237,36 @@ class KeyFiles:
             raise LogRefused("AUDIT_STATE_DIR/log.vkey is damaged: restore it.")
         return text
 
-    def take_up(self, key: VerifierKey, first: int) -> None:
+    # Once a replica that was held up goes on, another may have done the same, or signed since: then
+    # nothing is written, and LogRefused raised where the last checkpoint is not `after` any more.
+
+    def take_up(self, key: VerifierKey, first: int, *, after: str) -> None:
         """From the checkpoint of size `first` on, `key` signs too."""
-        self._write([Listed(key, first), *self.listed()])
+        with writing(self.folder, after=after):
+            listed = self.listed()
+            if not any(each.signs and each.key == key for each in listed):
+                self._write([Listed(key, first), *listed])
 
-    def retire(self, keys: Sequence[VerifierKey], last: int) -> None:
+    def retire(self, keys: Sequence[VerifierKey], last: int, *, after: str) -> None:
         """The checkpoint of size `last` was the last one these keys signed."""
-        self._write(
-            [
-                replace(each, last=last) if each.signs and each.key in keys else each
-                for each in self.listed()
-            ]
-        )
+        with writing(self.folder, after=after):
+            self._write(
+                [
+                    replace(each, last=last) if each.signs and each.key in keys else each
+                    for each in self.listed()
+                ]
+            )
 
-    def forget_retired(self) -> None:
+    def forget_retired(self, *, after: str) -> None:
         """Destroy the private halves that sign no more, and the wish to retire them."""
-        signing = {each.key for each in self.listed() if each.signs}
-        ended = {each.key for each in self.listed()} - signing
-        for key, (_, path) in self._private().items():
-            if key in ended:
-                path.unlink()
-        self._retire.unlink(missing_ok=True)
-        sync_directory(self.folder)
+        with writing(self.folder, after=after):
+            signing = {each.key for each in self.listed() if each.signs}
+            ended = {each.key for each in self.listed()} - signing
+            for key, (_, path) in self._private().items():
+                if key in ended:
+                    path.unlink()
+            self._retire.unlink(missing_ok=True)
+            sync_directory(self.folder)
 
     def _write(self, listed: Sequence[Listed]) -> None:
         write_durably(self._vkey, "".join(f"{each}\n" for each in listed).encode(), mode=0o644)
@@ -259,20 +275,22 @@ class KeyFiles:
 
     def ask_for_successor(self) -> VerifierKey:
         """Raises LogRefused while another change is under way."""
-        keys = self.load(may_create=False)
-        if keys.successor is not None or len(keys.signers) > 1:
-            raise LogRefused("A change is under way: the overlap must end (`retire`) first.")
-        private = Ed25519PrivateKey.generate()
-        successor = Signer(self.origin, private)
-        _create(self.folder / f"log-{successor.key.key_id.hex()}.key", private)
+        with writing_alone(self.folder):
+            keys = self._read(self._private())
+            if keys.successor is not None or len(keys.signers) > 1:
+                raise LogRefused("A change is under way: the overlap must end (`retire`) first.")
+            private = Ed25519PrivateKey.generate()
+            successor = Signer(self.origin, private)
+            _create(self.folder / f"log-{successor.key.key_id.hex()}.key", private)
         return successor.key
 
     def ask_to_retire(self) -> VerifierKey:
         """Raises LogRefused when no two keys overlap."""
-        keys = self.load(may_create=False)
-        if len(keys.signers) < 2:
-            raise LogRefused("Only one key signs: there is nothing to retire.")
-        create_durably(self._retire, b"", mode=0o600)
+        with writing_alone(self.folder):
+            keys = self._read(self._private())
+            if len(keys.signers) < 2:
+                raise LogRefused("Only one key signs: there is nothing to retire.")
+            create_durably(self._retire, b"", mode=0o600)
         return keys.signers[-1].key
 
 

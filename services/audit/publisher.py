@@ -200,8 +200,8 @@ class Publisher:
             await asyncio.to_thread(self._state.remember, copy[1])
             await self._publish(session, *copy)
         told = False
-        if last is not None:
-            keys, told = await rotation.carry_out(session, self._keys, keys, last.size)
+        if copy is not None:
+            keys, told = await rotation.carry_out(session, self._keys, keys, copy[0].size, copy[1])
         if last is None or head.size > last.size:
             # What was told of a key is committed before the key is used: were both in one
             # transaction that fails, it would be in use and never told of.

@@ -29,19 +29,21 @@ _ON_ITS_WAY = text(
 
 
 async def carry_out(
-    session: AsyncSession, files: KeyFiles, keys: LogKeys, size_signed: int
+    session: AsyncSession, files: KeyFiles, keys: LogKeys, size_signed: int, after: str
 ) -> tuple[LogKeys, bool]:
     """Go on with what was asked for; the keys to sign the next checkpoint with, and whether
     nothing may be signed with them yet: their taking up is told in this transaction.
 
     size_signed  size of the last checkpoint signed
+    after        its note
+    Raises LogRefused when another process has signed meanwhile.
     """
     if keys.successor is not None:
         key = keys.successor.key
         told = KeyAnnounced(key=str(key), signs_already=str(keys.current))
         if await _stands(session, told, key, size_signed):
-            await asyncio.to_thread(files.take_up, key, size_signed + 1)
-    await _follow_setting(files, keys, size_signed)
+            await asyncio.to_thread(files.take_up, key, size_signed + 1, after=after)
+    await _follow_setting(files, keys, size_signed, after)
     keys = await asyncio.to_thread(files.load, may_create=False)
     telling = False
     for each in keys.listed:
@@ -50,30 +52,32 @@ async def carry_out(
             taken_up = KeyTakenUp(key=str(each.key), size_first=each.first)
             telling |= await _tell(session, taken_up, each.key)
     if keys.retiring:
-        await _retire(session, files, keys, size_signed)
+        await _retire(session, files, keys, size_signed, after)
         keys = await asyncio.to_thread(files.load, may_create=False)
     return keys, telling
 
 
-async def _follow_setting(files: KeyFiles, keys: LogKeys, size_signed: int) -> None:
+async def _follow_setting(files: KeyFiles, keys: LogKeys, size_signed: int, after: str) -> None:
     """AUDIT_POST_QUANTUM was switched on or off since the last checkpoint."""
     signing = [each.key for each in keys.listed if each.signs and each.key.cosigns]
     wanted = [] if keys.post_quantum is None else [keys.post_quantum.key]
     if signing != wanted:
         if signing:
-            await asyncio.to_thread(files.retire, signing, size_signed)
+            await asyncio.to_thread(files.retire, signing, size_signed, after=after)
         for key in wanted:
-            await asyncio.to_thread(files.take_up, key, size_signed + 1)
+            await asyncio.to_thread(files.take_up, key, size_signed + 1, after=after)
 
 
-async def _retire(session: AsyncSession, files: KeyFiles, keys: LogKeys, size_signed: int) -> None:
+async def _retire(
+    session: AsyncSession, files: KeyFiles, keys: LogKeys, size_signed: int, after: str
+) -> None:
     old = [signer.key for signer in keys.signers[1:]]
     if any(each.first > size_signed for each in keys.listed):
         return  # nothing is signed with both yet
     told = [await _stands(session, KeyRetired(key=str(key)), key, size_signed) for key in old]
     if all(told):
-        await asyncio.to_thread(files.retire, old, size_signed)
-        await asyncio.to_thread(files.forget_retired)
+        await asyncio.to_thread(files.retire, old, size_signed, after=after)
+        await asyncio.to_thread(files.forget_retired, after=after)
 
 
 async def _stands(session: AsyncSession, event: Event, key: VerifierKey, size_signed: int) -> bool:

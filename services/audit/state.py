@@ -6,7 +6,7 @@ leaves        the leaf hashes under the last checkpoint, 32 bytes each: their ro
               one, so they tell which entry was changed, and are not changed unnoticed
 refuted       while all this is from a backup: the checkpoint of ours that a witness showed, and
               who it was
-lock          held by whoever writes
+lock          held by whoever writes (services/audit/writing.py)
 log.*         the keys (services/audit/keys.py)
 
 Order of writing: leaves, checkpoint, checkpoints, each on disk before the next; only then does the
@@ -15,21 +15,16 @@ seen. It is never ahead of the log either, for it is made of committed entries; 
 before the database has the checkpoint, the next start publishes the copy, before anything newer is
 signed: so `checkpoints` holds none that the database will not have. What stands in `leaves` beyond
 `checkpoint` was never signed away: it is written over.
-
-A writer may be held up for as long as it takes another replica to find its advisory lock free and
-go on. So each says which checkpoint it went on from, and writes nothing when that is not the last
-one any more: what is kept here never goes back.
 """
 
-import contextlib
-import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from services.audit.domain import LogRefused
 from services.audit.keys import LogKeys
+from services.audit.writing import writing
 from shared.files import sync_directory, write_durably
 from shared.tlog.checkpoints import Checkpoint
 from shared.tlog.merkle import HASH_BYTES
@@ -43,11 +38,11 @@ class StateDirectory:
     """The copies of one log; every method blocks and is called from a thread."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._copy = folder / "checkpoint"
         self._history = folder / "checkpoints"
         self._leaves = folder / "leaves"
         self._refuted = folder / "refuted"
-        self._lock = folder / "lock"
 
     def signed(self, keys: LogKeys) -> tuple[Checkpoint, str] | None:
         """The last checkpoint signed, with its note; None before the first. Raises LogRefused."""
@@ -78,7 +73,7 @@ class StateDirectory:
         after  the note of the last checkpoint signed, None before the first
         Raises LogRefused when another is the last one by now, or leaves before `first` are missing.
         """
-        with self._writing(after):
+        with writing(self._folder, after=after):
             descriptor = os.open(self._leaves, os.O_WRONLY | os.O_CREAT, 0o644)
             try:
                 if os.fstat(descriptor).st_size < first * HASH_BYTES:
@@ -96,7 +91,7 @@ class StateDirectory:
 
         Raises LogRefused when `after` is not the last one any more, or leaves are missing.
         """
-        with self._writing(after):
+        with writing(self._folder, after=after):
             if self._leaves_bytes() < size * HASH_BYTES:
                 raise LogRefused("AUDIT_STATE_DIR/leaves was cut: it is made again.")
             write_durably(self._copy, note.encode(), mode=0o644)
@@ -107,21 +102,8 @@ class StateDirectory:
 
         Raises LogRefused when `note` is not the last one any more.
         """
-        with self._writing(note):
+        with writing(self._folder, after=note):
             self._append(note)
-
-    @contextlib.contextmanager
-    def _writing(self, after: str | None) -> Iterator[None]:
-        """Nobody else writes meanwhile, and `after` is the last checkpoint signed."""
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            last = self._copy.read_bytes() if self._copy.exists() else None
-            if last != (None if after is None else after.encode()):
-                raise LogRefused("Another process has signed meanwhile: it is gone on from there.")
-            yield
-        finally:
-            os.close(descriptor)
 
     def _append(self, note: str) -> None:
         descriptor = os.open(self._history, os.O_RDWR | os.O_CREAT, 0o644)

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -10,6 +13,7 @@ from sqlalchemy import text
 from services.audit import keys
 from services.audit.domain import LogRefused, event_in
 from services.audit.keys import KeyFiles, Listed, LogKeys
+from services.audit.state import StateDirectory
 from shared.tlog.checkpoints import Checkpoint, open_checkpoint
 from shared.tlog.notes import KeyKind, Signer, UntrustedNote, VerifierKey, open_note
 from tests.audit.conftest import events
@@ -223,6 +227,69 @@ def test_a_private_key_that_is_put_in_place_of_another_is_refused(tmp_path):
     (tmp_path / "a" / "log.key").write_bytes((tmp_path / "b" / "log.key").read_bytes())
     with pytest.raises(LogRefused, match="private half"):
         KeyFiles(tmp_path / "a", "log.test").load(may_create=False)
+
+
+def a_key():
+    return Signer("log.test", Ed25519PrivateKey.generate()).key
+
+
+def at_once(*calls):
+    """What each returned or raised."""
+    together = threading.Barrier(len(calls))
+
+    def call(each):
+        together.wait(60)
+        try:
+            return each()
+        except LogRefused as refusal:
+            return refusal
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(call, calls))
+
+
+def test_of_changes_at_once_none_is_lost(tmp_path):
+    first = KeyFiles(tmp_path, "log.test").load(may_create=True).current
+    StateDirectory(tmp_path).keep_checkpoint("note", 0, after=None)
+    added = [a_key() for _ in range(8)]
+    at_once(
+        *(partial(KeyFiles(tmp_path, "log.test").take_up, key, 1, after="note") for key in added)
+    )
+    listed = KeyFiles(tmp_path, "log.test").listed()
+    assert {each.key for each in listed} == {first, *added}
+
+
+def test_of_two_who_ask_at_once_for_a_successor_one_is_refused(tmp_path):
+    KeyFiles(tmp_path, "log.test").load(may_create=True)
+    asked = at_once(*(KeyFiles(tmp_path, "log.test").ask_for_successor for _ in range(8)))
+    assert sum(isinstance(each, LogRefused) for each in asked) == 7
+    assert len(list(tmp_path.glob("log-*.key"))) == 1
+
+
+def test_of_processes_that_begin_a_log_at_once_all_have_its_one_key(tmp_path):
+    files = [KeyFiles(tmp_path, "log.test", post_quantum=True) for _ in range(8)]
+    began = at_once(*(partial(each.load, may_create=True) for each in files))
+    assert {each.listed for each in began} == {files[0].load(may_create=False).listed}
+    assert len(began[0].listed) == 2
+
+
+def test_who_was_overtaken_changes_no_keys(tmp_path):
+    slow, state = KeyFiles(tmp_path, "log.test"), StateDirectory(tmp_path)
+    old, new, other = slow.load(may_create=True).current, a_key(), a_key()
+    state.keep_checkpoint("one", 0, after=None)
+    slow.take_up(new, 1, after="one")
+    slow.take_up(new, 1, after="one")  # by two who stood at the same checkpoint
+    state.keep_checkpoint("two", 0, after="one")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for stale in (
+        partial(slow.take_up, other, 1),
+        partial(slow.retire, [old], 0),
+        slow.forget_retired,
+    ):
+        with pytest.raises(LogRefused, match="Another process"):
+            stale(after="one")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert slow.listed() == [Listed(new, 1), Listed(old)]
 
 
 def test_a_line_of_the_list_reads_as_it_is_written():
