@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Session
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -75,13 +75,30 @@ def make_engine(url: str, *, pool_size: int = 10, statement_timeout_s: int = 30)
     )
 
 
+class Pool:
+    """Connections for one kind of work: another kind, however much there is, cannot take them all.
+
+    size              connections kept open; at need as many more
+    sessions          transactions
+    reading_sessions  AUTOCOMMIT: single statements without BEGIN and ROLLBACK
+    """
+
+    def __init__(self, url: str, size: int, session_class: type[Session] = Session) -> None:
+        self.engine = make_engine(url, pool_size=size)
+        self.sessions: Sessions = async_sessionmaker(
+            self.engine, expire_on_commit=False, sync_session_class=session_class
+        )
+        reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.reading_sessions: Sessions = async_sessionmaker(reading, expire_on_commit=False)
+
+
 async def _transaction(request: Request) -> AsyncIterator[AsyncSession]:
-    async with request.app.state.sessions.begin() as session:
+    async with request.app.state.callers.sessions.begin() as session:
         yield session
 
 
 async def _reading(request: Request) -> AsyncIterator[AsyncSession]:
-    async with request.app.state.reading_sessions() as session:
+    async with request.app.state.callers.reading_sessions() as session:
         yield session
 
 

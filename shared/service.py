@@ -17,11 +17,11 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic_settings import BaseSettings
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from shared.callers import KeySet, Public
-from shared.db import STORAGE_ERRORS, Sessions, is_passing, make_engine, now, try_lock
+from shared.db import STORAGE_ERRORS, Pool, Sessions, is_passing, now, try_lock
 from shared.errors import COMMON_RESPONSES, Problem, add_error_handlers
 from shared.events.consumer import Consumer
 from shared.events.outbox import EMITTED
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
 IDEMPOTENCY_KEPT = timedelta(days=7)
+# Twice as many at need. Five services, with as many as 20 for requests and one that numbers events,
+# stay below the 200 of our own server (deploy/postgres.py).
+OWN_POOL_SIZE = 5
 
 
 class AloneSettings(BaseSettings):
@@ -98,8 +101,9 @@ def create_service(
 ) -> FastAPI:
     """The application of one service.
 
-    `app.state` holds: settings, sessions (transactions), reading_sessions (AUTOCOMMIT), sequencer,
-    key_set, issuer, stopping (asyncio.Event), consumers.
+    `app.state` holds: settings, sequencer, key_set, issuer, stopping (asyncio.Event), consumers;
+    callers (the Pool of requests); engine, sessions, reading_sessions (of the platform's own Pool:
+    background work and the feeds that its services follow, which slow readers must not hold up).
     """
     set_up_logs(name, settings.log_level)
 
@@ -141,17 +145,14 @@ async def _background(
     tasks: Sequence[Task],
     clients: Sequence[Closing],
 ) -> AsyncIterator[None]:
-    engine = make_engine(settings.database_url, pool_size=settings.pool_size)
     # A class of its own, so that a commit wakes this service's sequencer and no other's.
     own_session = type("ServiceSession", (Session,), {})
-    sessions: Sessions = async_sessionmaker(
-        engine, expire_on_commit=False, sync_session_class=own_session
-    )
-    reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+    own = Pool(settings.database_url, OWN_POOL_SIZE, own_session)
+    callers = Pool(settings.database_url, settings.pool_size, own_session)
     sequencer = Sequencer(settings.database_url.replace("postgresql+asyncpg", "postgresql", 1))
-    app.state.engine = engine
-    app.state.sessions = sessions
-    app.state.reading_sessions = async_sessionmaker(reading, expire_on_commit=False)
+    app.state.engine = own.engine
+    app.state.sessions, app.state.reading_sessions = own.sessions, own.reading_sessions
+    app.state.callers = callers
     app.state.sequencer = sequencer
     app.state.stopping = asyncio.Event()
     restore = _hear_the_end(app.state.stopping)
@@ -166,9 +167,9 @@ async def _background(
         coroutines["sequencer"] = sequencer.run
         clocks = (*clocks, Clock("idempotency", 3600, _forget_answers))
     for consumer in consumers:
-        coroutines[f"consumer {consumer.source}"] = _bound(consumer.run, sessions)
+        coroutines[f"consumer {consumer.source}"] = _bound(consumer.run, own.sessions)
     for clock in clocks:
-        coroutines[f"clock {clock.name}"] = _bound(_run_clock, clock, sessions)
+        coroutines[f"clock {clock.name}"] = _bound(_run_clock, clock, own.sessions)
     for task in tasks:
         coroutines[task.name] = _bound(task.run, app)
     running = [asyncio.create_task(_kept_up(n, c), name=n) for n, c in coroutines.items()]
@@ -182,7 +183,8 @@ async def _background(
         await asyncio.gather(*running, return_exceptions=True)
         for client in clients:
             await client.aclose()
-        await engine.dispose()
+        await own.engine.dispose()
+        await callers.engine.dispose()
 
 
 def _hear_the_end(stopping: asyncio.Event) -> Callable[[], None]:
@@ -275,7 +277,7 @@ def _health_router(name: str, consumers: Sequence[Consumer], tasks: Sequence[Tas
         if (stopped_by := request.app.state.sequencer.stopped_by) is not None:
             reasons.append(f"events are not numbered: {stopped_by}")
         try:
-            async with request.app.state.reading_sessions() as session:
+            async with request.app.state.callers.reading_sessions() as session:
                 await session.execute(text("SELECT 1"))
         except Exception as error:
             if not is_passing(error):

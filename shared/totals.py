@@ -287,6 +287,6 @@ def totals_router(teller: Teller) -> APIRouter:
         request: Request, caller: Annotated[Caller, Depends(require("totals:ask"))]
     ) -> TotalsRead:
         """Tell what the ledger adds up to now, unannounced; the log is compared with it."""
-        return await teller.ask(request.app.state.sessions, now(), caller)
+        return await teller.ask(request.app.state.callers.sessions, now(), caller)
 
     return router

@@ -9,8 +9,8 @@ log.vkey       every public key there was, newest first, a line each: the key (C
                the last such size (left out: it still signs)
 
 log.vkey decides who signs. It is replaced as a whole, by one at a time (services/audit/writing.py).
-The service carries changes out, each told in the log before it is done (services/audit/rotation.py);
-the command only leaves files.
+The service carries changes out, each told in the log before it is done
+(services/audit/rotation.py); the command only leaves files.
 """
 
 import argparse

@@ -223,8 +223,9 @@ def _starter(database, issuer, tmp_path) -> Start:
                 checkpoint_interval_s=0.02,
                 rate_per_minute_max=1_000_000,
                 log_level="ERROR",
-                pool_size=5,
-                **{f"{name}_url": NOWHERE for name in ("needs", "donors", "matching")} | settings,
+                **{f"{name}_url": NOWHERE for name in ("needs", "donors", "matching")}
+                | {"pool_size": 5}
+                | settings,
             )
         )
         server = uvicorn.Server(

@@ -23,6 +23,7 @@ from services.audit.intake import Intake
 from shared.events import CloudEvent, cursor
 from shared.events.consumer import CursorMoved
 from tests.audit.conftest import an_event, events
+from tests.audit.test_feeds import until
 from tests.audit.test_log import alarms, entries
 
 
@@ -205,6 +206,29 @@ async def test_what_waits_is_bounded(running, monkeypatch):
     with pytest.raises(domain.IntakeFull):
         await made.hand_in(a_batch("needs", 2, 1))
     first.cancel()
+
+
+async def test_readers_that_hold_all_their_connections_hold_up_neither_the_log_nor_who_follows_it(
+    start, token
+):
+    async with start(pool_size=1) as running:  # one is kept, one more is made at need
+        await running.signed(0)
+        database = await asyncpg.connect(running.database_url.replace("+asyncpg", ""))
+        slow = database.transaction()
+        await slow.start()
+        await database.execute("LOCK TABLE cosignature")
+        readers = [asyncio.create_task(running.client.get("/v1/witnesses")) for _ in range(2)]
+        waits = "SELECT count(*) = 2 FROM pg_locks WHERE relation = 'cosignature'::regclass"
+        await until(lambda: database.fetchval(f"{waits} AND NOT granted"))
+        assert await hand_in(running, a_batch("needs", 1, 3)) == [[0, 1, 2]]
+        await until(lambda: database.fetchval("SELECT max(size) = 3 FROM checkpoint"))
+        follower = token("service", subject="matching")
+        appended = await running.client.get("/appended", headers=follower)
+        assert len(appended.json()) == 3
+        assert not any(reader.done() for reader in readers)
+        await slow.rollback()
+        await database.close()
+        assert [(await reader).status_code for reader in readers] == [200, 200]
 
 
 # ---------------------------------------------------------------- several replicas

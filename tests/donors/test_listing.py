@@ -118,7 +118,7 @@ async def test_a_page_costs_the_same_few_statements_however_long_it_is(people, a
     def note(connection, cursor, statement, *rest):
         statements.append(statement)
 
-    event.listen(app.state.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(app.state.callers.engine.sync_engine, "before_cursor_execute", note)
     try:
         for limit in (1, 6):
             statements.clear()
@@ -129,7 +129,7 @@ async def test_a_page_costs_the_same_few_statements_however_long_it_is(people, a
         await people.client.get("/v1/organizations", params={"limit": 6})
         assert len(statements) == 1
     finally:
-        event.remove(app.state.engine.sync_engine, "before_cursor_execute", note)
+        event.remove(app.state.callers.engine.sync_engine, "before_cursor_execute", note)
 
 
 async def test_text_with_a_nul_is_refused_not_stored(people):

@@ -131,11 +131,11 @@ async def test_a_public_list_is_one_query(app: FastAPI, people: People, listed: 
     def count(_conn, _cursor, statement, *_rest) -> None:
         statements.append(statement)
 
-    event.listen(app.state.engine.sync_engine, "before_cursor_execute", count)
+    event.listen(app.state.callers.engine.sync_engine, "before_cursor_execute", count)
     try:
         await people.get(path)
     finally:
-        event.remove(app.state.engine.sync_engine, "before_cursor_execute", count)
+        event.remove(app.state.callers.engine.sync_engine, "before_cursor_execute", count)
     assert len(statements) == 1, statements
 
 

@@ -186,7 +186,9 @@ async def export_trail(
     name = f"trail-{moment:%Y%m%dT%H%M%SZ}.{form}"
     # The transaction of this request has been committed before the first of these bytes is made.
     return StreamingResponse(
-        _written(request.app.state.reading_sessions, written, indexes, has_more, checkpoint.size),
+        _written(
+            request.app.state.callers.reading_sessions, written, indexes, has_more, checkpoint.size
+        ),
         media_type=written.media_type,
         headers={
             "Content-Disposition": f'attachment; filename="{name}"',

@@ -234,7 +234,7 @@ async def _act(
     item = contract.AllocationItem(allocation_id=allocation_id, reason_code=reason_code, code=code)
     state = request.app.state
     # Not the request's own transaction: a wrong code is counted although the answer is an error.
-    async with state.sessions.begin() as session:
+    async with state.callers.sessions.begin() as session:
         [outcome] = await operations.act(
             session, caller, action, [item], now(), state.slip_key.value()
         )
