@@ -22,7 +22,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from shared.client import certificates
 from shared.errors import Forbidden, Unauthenticated, Unavailable
+from shared.logs import begin_trace
 from shared.vocabulary import divisions
+from shared.vocabulary.codes import Role
 
 log = logging.getLogger(__name__)
 
@@ -175,8 +177,10 @@ _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 async def _identify(request: Request, credentials: HTTPAuthorizationCredentials) -> Caller:
     if (known := getattr(request.state, "caller", None)) is not None:
         return known  # type: ignore[no-any-return]  # only this function sets it
-    request.state.caller = await _verify(request, credentials.credentials)
-    return request.state.caller  # type: ignore[no-any-return]  # set the line before
+    caller = request.state.caller = await _verify(request, credentials.credentials)
+    if Role.SERVICE in caller.roles:
+        begin_trace(request.headers.get("traceparent"))
+    return caller
 
 
 async def _verify(request: Request, token: str) -> Caller:

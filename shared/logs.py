@@ -1,7 +1,8 @@
 """Logs as JSON lines, each with the trace id of the request it belongs to; never personal data.
 
-SPEC: W3C Trace Context: a caller's `traceparent` is taken over, otherwise a trace begins here; it
-is handed on to other services by `shared.client`.
+SPEC: W3C Trace Context: a trace begins here, and is handed on to other services by `shared.client`;
+a caller's `traceparent` is taken over once `shared.callers` knows it for a service of ours. Traces
+stand in events, and so in the log for ever: nobody else is to choose what 32 digits say there.
 """
 
 import logging
@@ -43,7 +44,7 @@ def current_trace_id() -> str:
 
 
 def begin_trace(parent: str | None = None) -> None:
-    """Begin a trace for background work, or go on with that of an event."""
+    """Begin a trace for background work, or go on with that of another service."""
     _traceparent.set(new_traceparent(parent))
 
 
@@ -96,9 +97,7 @@ class TraceMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        parent = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"traceparent"), "")
-        token = _traceparent.set(new_traceparent(parent))
-        trace_id = current_trace_id().encode()
+        token = _traceparent.set(new_traceparent())
         began = time.perf_counter()
         status = 500
 
@@ -106,7 +105,8 @@ class TraceMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-trace-id", trace_id)]
+                trace_id = (b"x-trace-id", current_trace_id().encode())
+                message["headers"] = [*message["headers"], trace_id]
             await send(message)
 
         try:

@@ -164,6 +164,19 @@ async def test_the_feed_is_a_batch_of_cloud_events(client, maker, token):
     assert (await client.get("/events?after=1", headers=reader)).json() == []
 
 
+async def test_an_event_holds_no_trace_that_a_caller_thought_up(client, maker, token):
+    """It is in the log for ever, and 32 digits are enough for somebody's number."""
+    number = "430224194804039577".rjust(32, "0")
+    made = await client.post(
+        "/v1/things",
+        json={"name": "坐垫", "pieces": 3},
+        headers={**maker, "Idempotency-Key": "1", "traceparent": f"00-{number}-{number[16:]}-01"},
+    )
+    answer = await client.get("/events?wait=5", headers=token("service", subject="matching"))
+    assert number[16:] not in answer.text
+    assert answer.json()[0]["traceparent"].split("-")[1] == made.headers["x-trace-id"]
+
+
 async def test_a_waiting_reader_is_woken_by_the_commit(client, maker, token):
     reader = token("service", subject="matching")
     waiting = asyncio.create_task(client.get("/events?after=0&wait=20", headers=reader))

@@ -14,7 +14,7 @@ import pytest
 
 from shared.callers import KeySet
 from shared.issuer import Issuer
-from shared.logs import logged_path
+from shared.logs import logged_path, set_up_logs
 from shared.paging import InvalidCursor, decode_cursor
 from tests.shared.sample import make_app
 
@@ -100,12 +100,26 @@ async def test_unknown_path_and_method_are_problems_too(client):
     assert wrong.headers["allow"] == "GET, POST"
 
 
-async def test_the_trace_of_the_caller_is_taken_over(client):
+@pytest.mark.parametrize(
+    ("role", "path", "ours"),
+    [
+        ("service", "/v1/things", True),
+        ("service", "/events", True),
+        ("entry_clerk", "/v1/things", False),
+        (None, "/v1/things", False),
+        (None, "/events", False),
+    ],
+)
+async def test_the_trace_of_a_service_is_taken_over_and_nobody_elses(
+    client, token, capfd, role, path, ours
+):
+    set_up_logs("sample")
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
-    answer = await client.get(
-        "/v1/things", headers={"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
-    )
-    assert answer.headers["x-trace-id"] == trace_id
+    headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"} | (token(role) if role else {})
+    answer = await client.get(path, headers=headers)
+    assert (answer.headers["x-trace-id"] == trace_id) is ours
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["trace_id"] for line in lines] == [answer.headers["x-trace-id"]]
 
 
 # ------------------------------------------------------------- idempotency
@@ -274,8 +288,6 @@ def test_a_logged_path_keeps_ids_and_no_number_or_name(path, logged):
 
 
 async def test_logs_are_json_with_the_trace_and_without_the_query(client, capfd):
-    from shared.logs import set_up_logs
-
     set_up_logs("sample")
     answer = await client.get("/v1/things?limit=7", headers={"User-Agent": "张三丰"[:0] or "t"})
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
@@ -344,8 +356,6 @@ async def test_keys_that_are_known_serve_on_while_the_issuer_cannot_be_reached(i
 
 async def test_a_row_the_database_refuses_is_not_repeated_in_the_log(client, maker, capfd):
     """PostgreSQL's DETAIL holds the whole row, and rows hold what may not be logged."""
-    from shared.logs import set_up_logs
-
     set_up_logs("sample")
     headers = {**maker, "Idempotency-Key": "1"}
     answer = await client.post("/v1/things", json=a_thing("breaks a rule"), headers=headers)
