@@ -28,7 +28,6 @@ from services.needs.domain.quantities import Holding, met
 from services.needs.domain.states import PUBLIC
 from services.needs.domain.verification import ROLE_OF
 from services.needs.operations.rows import check_may_see, sees_division
-from services.needs.privacy import MASK
 from services.needs.searching import query as search_query
 from shared.callers import Caller
 from shared.vocabulary import divisions
@@ -171,14 +170,6 @@ async def read_detail(session: AsyncSession, caller: Caller, need_id: UUID) -> c
         raise NeedNotFound
     check_may_see(caller, row.division_code, row.entered_by)
     return render_detail(row)
-
-
-def made(need: contract.NeedDetail) -> contract.NeedDetail:
-    """What a creation answers: that is kept in the clear to be repeated, and outlasts an erasure,
-    so it says no more than is known after one."""
-    # Only what is not a household has a name of an institution, which is public.
-    name = need.institution_name or MASK
-    return need.model_copy(update={"cause": None, "applicant_name": name})
 
 
 async def list_work(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
@@ -303,6 +303,34 @@ async def test_a_needs_answer_is_kept_without_its_cause_and_the_surname(people: 
     for row in await people.sql("SELECT answer FROM idempotency"):
         assert "disability" not in bytes(row.answer).decode()
         assert "欧阳" not in bytes(row.answer).decode()
+
+
+async def test_a_creation_answers_each_time_what_is_known_after_an_erasure(people: People):
+    household = a_household(external_key=uuid4().hex)
+    applicant = await created(people, "/applicants", household)
+    need = a_need(applicant["id"], cause="disability", external_key=uuid4().hex)
+    entered = await created(people, "/needs", need)
+    assert (applicant["household"], applicant["name"]) == (None, MASK)
+    assert (entered["cause"], entered["applicant_name"]) == (None, MASK)
+    await people.call(
+        "DELETE", f"/applicants/{applicant['id']}/personal", people.supervisor, expect=204
+    )
+    assert await people.get(f"/applicants/{applicant['id']}", people.county) == applicant
+    assert await people.detail(entered["id"]) == entered
+
+
+async def created(people: People, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The answer: the same whether it is the first, repeated, or to another request that names what
+    is there."""
+    headers = people.clerk | once()
+    answers = [
+        await people.client.post(f"/v1{path}", json=body, headers=each)
+        for each in (headers, headers, people.clerk | once())
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201, 200]
+    first, again, known = [answer.json() for answer in answers]
+    assert first == again == known
+    return dict(first)
 
 
 async def test_what_is_not_a_households_is_named_in_its_needs_answer(people: People):

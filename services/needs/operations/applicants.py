@@ -267,15 +267,11 @@ async def read(
     return _shown(applicant, record, values.get(_SCORE, applicant.deprivation_score_permille))
 
 
-async def read_made(
+async def read_unopened(
     session: AsyncSession, caller: Caller, applicant_id: UUID
 ) -> contract.ApplicantRead:
-    """What a creation answers: that is kept in the clear to be repeated, so no record is in it,
-    nor a household's surname, which would outlast an erasure."""
-    applicant = await _visible(session, caller, applicant_id)
-    shown = _shown(applicant, None, None)
-    household = applicant.kind == codes.ApplicantKind.HOUSEHOLD
-    return shown.model_copy(update={"name": MASK}) if household else shown
+    """An applicant whose household record stays sealed."""
+    return _shown(await _visible(session, caller, applicant_id), None, None)
 
 
 async def _visible(session: AsyncSession, caller: Caller, applicant_id: UUID) -> tables.Applicant:

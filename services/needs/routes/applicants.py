@@ -8,7 +8,7 @@ from services.needs import contract
 from services.needs.domain import errors
 from services.needs.operations import applicants, readings
 from services.needs.routes.callers import Enterer, Insider, Keeper, Purpose, Reader
-from services.needs.routes.items import KNOWN_KEY, item_of, single
+from services.needs.routes.items import KNOWN_KEY, item_of, made, single
 from shared.db import Transaction, now
 from shared.errors import responses
 from shared.idempotency import IdempotencyKeyMissing, IdempotencyKeyReused, Once, RequestInFlight
@@ -43,12 +43,14 @@ async def register_applicant(
     body: contract.ApplicantCreate,
 ) -> contract.ApplicantRead:
     """Register what needs are for; a key that is known answers what is there."""
-    made, status = single(await applicants.register(session, keeper, caller, [body], now()))
+    applicant_id, status = single(await applicants.register(session, keeper, caller, [body], now()))
     response.status_code = status
-    applicant = await applicants.read_made(session, caller, made)
+    applicant = await applicants.read_unopened(session, caller, applicant_id)
     if status == 200:
-        await readings.tell_applicant(session, keeper, caller, made, applicant.division_code, now())
-    return await once.remember(status, applicant)
+        await readings.tell_applicant(
+            session, keeper, caller, applicant_id, applicant.division_code, now()
+        )
+    return await once.remember(status, made(applicant, applicant.kind))
 
 
 @router.post(

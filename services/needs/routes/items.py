@@ -1,9 +1,10 @@
-"""Results of batch operations as bodies, and the one result of a batch of one."""
+"""Results of batch operations as bodies, the one result of a batch of one, and how it is shown."""
 
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from services.needs import contract
+from services.needs.privacy import MASK
 from shared.errors import ServiceError
 
 
@@ -21,6 +22,19 @@ def single(results: list[contract.CreatedItem | ServiceError]) -> tuple[UUID, in
         raise result
     assert result.id is not None  # noqa: S101 - created or already there, both have one
     return result.id, 201 if result.outcome == "created" else 200
+
+
+Shown = TypeVar("Shown", contract.ApplicantRead, contract.NeedDetail)
+
+
+def made(shown: Shown, kind: contract.ApplicantKind) -> Shown:
+    """What a creation answers: that is kept in the clear to be repeated, and outlasts an erasure,
+    so it says no more than is known after one."""
+    hidden: dict[str, Any] = dict.fromkeys(("household", "deprivation_score_permille", "cause"))
+    if kind == "household":
+        hidden |= dict.fromkeys(("name", "applicant_name"), MASK)
+    fields = hidden.keys() & type(shown).model_fields.keys()
+    return shown.model_copy(update={name: hidden[name] for name in fields})
 
 
 # For routes that create: the other status they answer with.

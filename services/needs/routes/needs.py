@@ -8,7 +8,7 @@ from services.needs import contract, queries
 from services.needs.domain import errors
 from services.needs.operations import decisions, needs, readings
 from services.needs.routes.callers import Enterer, IfMatch, Keeper, Verifier, etag, version_of
-from services.needs.routes.items import KNOWN_KEY, item_of, single
+from services.needs.routes.items import KNOWN_KEY, item_of, made, single
 from shared.callers import Caller
 from shared.db import Transaction, now
 from shared.errors import PreconditionFailed, PreconditionRequired, ServiceError, responses
@@ -58,7 +58,7 @@ async def enter_need(
     need = await _detail(session, caller, response, need_id)
     if status == 200:
         await readings.tell_need(session, caller, need)
-    return await once.remember(status, queries.made(need))
+    return await once.remember(status, made(need, need.applicant_kind))
 
 
 @router.post("/need-batches", response_model=contract.BatchResult, responses=responses(*_ONCE))
