@@ -442,6 +442,7 @@ async def test_nothing_a_producer_says_stops_the_reckoning(reckoning):
         {"rows": [row("reserved", "1e3", 1)]},
         {"rows": [row("x" * 70, 1, 1)]},
         {"rows": [row("\x00", 1, 1)]},
+        {"rows": [row("reserved", 1, 1, division="")]},
         {"rows": [row("reserved", 1, 2**63)]},
         {"as_of_seq": 999_999},
         {"as_of_seq": -1},
