@@ -266,8 +266,7 @@ def _walk(open_values: list[Any], found: set[str]) -> bool:
     return is_plain
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """What one caller hands in: entries of one producer, in the order they are to be appended in.
 
     after   where the producer's cursor must stand, to be moved to the last entry's number;
@@ -303,7 +302,8 @@ class Held(NamedTuple):
     body_sha256: bytes
 
 
-class _Placed(NamedTuple):
+@dataclass(slots=True)
+class _Placed:
     """Where an entry will stand; hashed only if another claims its id or its number."""
 
     at: int
@@ -326,14 +326,16 @@ class Known:
 
 @dataclass(frozen=True)
 class Sifted:
-    """new      the entries to append, in order
-    alarms   what is wrong with the rest
-    indexes  one for each entry given: where it stands; None if other content stands in its place
+    """new        the entries to append, in order
+    alarms     what is wrong with the rest
+    indexes    one for each entry given: where it stands; None if other content stands in its place
+    last_seqs  each producer's highest number in the log when `new` is in it
     """
 
     new: list[Entry]
     alarms: list[AlarmRaised]
     indexes: list[int | None]
+    last_seqs: dict[str, int]
 
 
 def sift(entries: Iterable[Entry], known: Known) -> Sifted:
@@ -345,11 +347,11 @@ def sift(entries: Iterable[Entry], known: Known) -> Sifted:
     by_key: dict[UUID, Held | _Placed] = dict(known.by_key)
     by_seq: dict[tuple[str, int], Held | _Placed] = dict(known.by_seq)
     last_seqs = dict(known.last_seqs)
-    sifted = Sifted([], [], [])
+    sifted = Sifted([], [], [], last_seqs)
     for entry in entries:
         numbered = (entry.producer, entry.seq)
-        held = [each for each in (by_key.get(entry.key), by_seq.get(numbered)) if each]
-        if held:
+        if entry.key in by_key or numbered in by_seq:
+            held = [each for each in (by_key.get(entry.key), by_seq.get(numbered)) if each]
             repeated = all(each.body_sha256 == entry.body_sha256 for each in held)
             if not repeated:
                 sifted.alarms.append(_alarm("content_repeated", entry, None))
@@ -363,7 +365,8 @@ def sift(entries: Iterable[Entry], known: Known) -> Sifted:
         sifted.new.append(entry)
         sifted.indexes.append(index)
         by_key[entry.key] = by_seq[numbered] = _Placed(index, entry)
-        last_seqs[entry.producer] = max(last, entry.seq)
+        if entry.seq > last:
+            last_seqs[entry.producer] = entry.seq
     return sifted
 
 

@@ -49,7 +49,7 @@ class Log(Protocol):
     def appended(self) -> None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Waiting:
     batch: Batch
     answer: asyncio.Future[Indexes]
@@ -91,9 +91,10 @@ class Intake:
                 while group := self._next_group():
                     try:
                         await self._write(reading, app.state.sessions, group)
-                    finally:
-                        for each in group:  # those not answered, when the writer is ended
+                    except BaseException:  # those not answered, when the writer is ended
+                        for each in group:
                             each.fail(AppendUnknown("the writer was ended"))
+                        raise
                     await asyncio.sleep(0)  # those answered hand in what they have next
 
     def _next_group(self) -> list[_Waiting]:
@@ -104,8 +105,9 @@ class Intake:
             if first.answer.done():
                 continue  # its caller has left
             group.append(first)
-            entries += len(first.batch.entries)
-            size += sum(len(entry.body) for entry in first.batch.entries)
+            for entry in first.batch.entries:
+                entries += 1
+                size += len(entry.body)
         return group
 
     async def _write(

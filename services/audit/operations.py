@@ -51,10 +51,12 @@ _KNOWN = text(
 # From this many entries on, a COPY saves more than the questions it needs cost.
 COPY_MIN = 400
 
+_COLUMNS = ("index", *Entry._fields)
+
 # Compare and swap: the loser of two appenders waits for the winner's commit, finds another size,
 # and does nothing. A cursor never goes back: of two that had nothing new, the slower comes last.
 # A checkpoint vouches for what is committed: it must be on disk, whatever the server's default.
-_SWAPPED = """
+_APPEND = f"""
     WITH swapped AS (
       UPDATE head SET size = $1, frontier = $2 WHERE size = $3 AND frontier = $4
       RETURNING set_config('synchronous_commit', 'on', true)
@@ -67,23 +69,12 @@ _SWAPPED = """
       INSERT INTO feed_cursor (source, seq)
       SELECT * FROM unnest($8::text[], $9::bigint[]) WHERE EXISTS (SELECT FROM swapped)
       ON CONFLICT (source) DO UPDATE SET seq = greatest(feed_cursor.seq, excluded.seq)
-    )
-"""
-_SWAP = f"{_SWAPPED} SELECT count(*) FROM swapped"  # noqa: S608 - of our own constants
-_APPEND = f"""{_SWAPPED}, entries AS (
-      INSERT INTO entry (index, body, key, producer, seq, type, subject, division, actor,
-                         actor_role, time, mentions)
-      SELECT $3 + new.at - 1, new.body, new.key, new.producer, new.seq, new.type, new.subject,
-             new.division, new.actor, new.actor_role, new.time, new.mentions::uuid[]
-      FROM unnest($10::bytea[], $11::uuid[], $12::text[], $13::bigint[], $14::text[], $15::text[],
-                  $16::text[], $17::text[], $18::text[], $19::timestamptz[], $20::text[])
-           WITH ORDINALITY AS new(body, key, producer, seq, type, subject, division, actor,
-                                  actor_role, time, mentions, at)
-      WHERE EXISTS (SELECT FROM swapped)
+    ), entries AS (
+      INSERT INTO entry ({", ".join(_COLUMNS)})
+      SELECT * FROM unnest($10::new_entry[]) WHERE EXISTS (SELECT FROM swapped)
     )
     SELECT count(*) FROM swapped
 """  # noqa: S608 - of our own constants
-_COLUMNS = ("index", *Entry._fields)
 
 # Of each entry of a batch where it stands; None if other content stands in its place.
 Indexes = list[int | None]
@@ -112,10 +103,7 @@ class _Plan:
         return [list(islice(indexes, len(each.entries))) if each else None for each in self.due]
 
     def afterwards(self, head: Frontier) -> Standing:
-        last_seqs = dict(self.standing.last_seqs)
-        for entry in self.sifted.new:
-            last_seqs[entry.producer] = max(last_seqs[entry.producer], entry.seq)
-        return Standing(head, {**self.standing.cursors, **self.ends}, last_seqs)
+        return Standing(head, {**self.standing.cursors, **self.ends}, self.sifted.last_seqs)
 
 
 class Appender:
@@ -273,17 +261,14 @@ async def append(
         *([node.level for node in nodes], [node.index for node in nodes], list(nodes.values())),
         *(list(ends or ()), list((ends or {}).values())),
     )
+    records = [(at, *entry) for at, entry in enumerate(entries, before.size)]
     async with _driver(session) as driver:
         if len(entries) < COPY_MIN:
-            # Array by array; `mentions`, an array in itself, as text.
-            rows = [(*entry[:-1], "{" + ",".join(entry.mentions) + "}") for entry in entries]
-            columns = map(list, zip(*rows, strict=True)) if rows else [[]] * len(Entry._fields)
-            swapped = await driver.fetchval(_APPEND, *swap, *columns)
+            swapped = await driver.fetchval(_APPEND, *swap, records)
         else:
             async with driver.transaction():
                 # The head first: from here on nobody else appends.
-                if swapped := await driver.fetchval(_SWAP, *swap):
-                    records = ((at, *entry) for at, entry in enumerate(entries, before.size))
+                if swapped := await driver.fetchval(_APPEND, *swap, []):
                     await driver.copy_records_to_table("entry", records=records, columns=_COLUMNS)
     return after if swapped else None
 
@@ -293,8 +278,9 @@ async def _driver(session: AsyncSession) -> AsyncIterator[Any]:
     """The session's connection as asyncpg has it, for COPY, and because SQLAlchemy's way to it
     costs as much as appending some ten entries. Errors are SQLAlchemy's all the same.
     """
-    pooled = await (await session.connection()).get_raw_connection()
-    driver: Any = pooled.driver_connection
+    driver: Any = await session.run_sync(
+        lambda each: each.connection().connection.driver_connection
+    )
     try:
         yield driver
     except asyncpg.InternalClientError:  # cut off while it asked: nobody else may get it

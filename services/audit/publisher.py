@@ -103,9 +103,10 @@ class Publisher:
 
     async def may_write(self) -> int:
         """Wait for the first check; return the size signed. Raises LogRefused."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CHECKED_WAIT_S_MAX):
-                await self._checked.wait()
+        if not self._checked.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECKED_WAIT_S_MAX):
+                    await self._checked.wait()
         if self._refusal is not None:
             raise LogRefused(self._refusal)
         return 0 if self._frontier is None else self._frontier.size

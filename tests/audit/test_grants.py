@@ -74,6 +74,7 @@ async def test_the_service_cannot_rewrite_the_log(as_service, statement):
         "SELECT * FROM entry",
         "DELETE FROM idempotency",
         "SELECT tidy_mentions()",
+        "SELECT unnest('{}'::new_entry[])",
     ],
 )
 async def test_the_service_can_do_its_work(as_service, statement):
