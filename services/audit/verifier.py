@@ -44,6 +44,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import repeat
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -57,7 +58,7 @@ except ImportError:  # an older `cryptography`: such signatures are then not cou
 
 WIDTH = 256  # hashes of a tile
 CHUNK = 4_096  # entries read at once: a perfect subtree of 16 tiles
-GROUP = 64  # entries whose columns are compared by one hash
+GROUP = 64  # entries whose columns are told together
 TILE_EVERY = 64  # every so many published tiles are compared with what was read in bulk
 PROCESSES_FROM = 50_000  # entries from which further processes are worth their start
 REQUEST_S = 120.0  # longest time for one answer, however slowly it trickles
@@ -697,31 +698,33 @@ class Log:
         return rows
 
     def stored(self, first: int, limit: int) -> list["Group"]:
-        """So many entries, with hashes of what is stored of them; raises Absent, TooMuch."""
+        """So many entries, with what else is stored of them; raises Absent, TooMuch."""
         path = f"/v1/stored?first={first}&limit={limit}"
         content = self.get(path, STORED_BYTES_MAX)
         groups, at = list[Group](), 0
         while at < len(content):
-            block = at + 68
-            end = block + int.from_bytes(content[block - 4 : block])
-            columns, leaves = content[at : at + 32], content[at + 32 : at + 64]
-            entries = content[block:end]
-            if entries.count(0) >= GROUP or len(groups) * GROUP >= limit:
+            blocks = []
+            for _ in range(3):
+                begin = at + 4
+                at = begin + int.from_bytes(content[begin - 4 : begin])
+                blocks.append(content[begin:at])
+            bodies = blocks[2].split(b"\x00", GROUP)
+            if len(bodies) > GROUP or len(groups) * GROUP >= limit:
                 return []  # more than was asked for: it would fill the memory
-            groups.append(Group(entries, entries.split(b"\x00"), columns, leaves))
-            at = end
+            columns, leaves, block = blocks
+            groups.append(Group(columns, leaves, block, bodies))
         if at != len(content):
             raise CannotCheck(f"{path}: it is cut off")
         return groups
 
 
 class Group(NamedTuple):
-    """Some entries as they came, and what the database says the rest of their rows hashes to."""
+    """Some entries as they came, and the rest of their rows as the database has it."""
 
+    columns: bytes  # texts parted by U+001E, columns by U+001F
+    leaves: bytes  # hashes
     block: bytes  # entries, parted by a byte 0, which no valid one contains
     bodies: list[bytes]
-    columns: bytes
-    leaves: bytes
 
 
 def _problem_code(content: bytes) -> str:
@@ -970,68 +973,123 @@ FACTS = {
     "needs.totals_told", "donors.totals_told", "matching.totals_told", *MOVED.values(),
     *(ALLOCATED + state for state in ALLOCATION_STATES),
 }  # fmt: skip
-# An entry of plain values (no quote, so no escaped one; nor, as is looked at later, a backslash).
-FORM = re.compile(
-    r"(?<![^\x00])(?=[a-z ]{8} [0-9]{20}\n)(?P<producer>[a-z]+) +0*(?P<seq>[1-9][0-9]*)\n"
-    r'\{"actor":"([^"]*)","actorrole":"([^"]*)","data":(\{[^\x00]*\}),'
-    r'"datacontenttype":"application/json",(?:"division":"([^"]+)",)?'
-    r'"id":"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})",'
-    r'"sequence":"(?P=seq)","source":"(?P=producer)","specversion":"1.0","subject":"([^"]*)",'
-    r'"time":"([^"]*)",(?:"traceparent":"[0-9A-Za-z-]{0,100}",)?"type":"([^"]*)"\}(?![^\x00])'
-)
-VALUES = re.compile(r'"([0-9a-fA-F]{8}-[0-9a-fA-F-]{27})"(?!\s*:)').findall  # ids, but not keys
-NOT_PLAIN = bytes([*range(0x1E), ord("\\")])
+TRACE = b'"traceparent":"00-00000000000000000000000000000000-0000000000000000-00",'
+PRODUCER = re.compile(r"[a-z]{1,8}")
+NOT_PLAIN = bytes([*range(0x1E), ord('"'), ord("\\")])
+DIGITS = b"0123456789\x1e"
+TO_ZEROS = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+ANY_KEY = b"00000000-0000-0000-0000-000000000000"
 BETWEEN = os.urandom(12).hex()  # not to be foreseen, so in no entry
 
 
-# What a valid entry says, as far as it is needed further on: producer, number, id, type, division,
-# time, data. Plain tuples: there are many.
-Row = tuple[str, int, str, str, str | None, str, Any]
+class Rows(NamedTuple):
+    """What valid entries say, as far as it is needed further on, column by column."""
+
+    producers: Sequence[str]
+    numbers: Sequence[int]
+    keys: Sequence[str]  # event ids
+    kinds: Sequence[str]
+    divisions: Sequence[str | None]  # None or "" for none
+    moments: Sequence[str]
+    data: Sequence[Any]
 
 
-def _rows_in(group: Group, count: int) -> list[Row] | None:
+Row = tuple[str, int, str, str, str | None, str, Any]  # one of them
+
+
+def _rows_in(group: Group, count: int) -> Rows | None:
     """The entries, if their columns are stored as they say; None if that must be looked at.
 
-    That is as strict as taking each apart: form and data leave room for nothing else, and in the
-    text that is hashed no value contains a separator, for there are as many as there must be.
+    As the columns say it, an entry begins and ends in one way only, since no value has a quote or
+    needs an escape; what is between must be its data.
     """
     try:
-        found = FORM.findall(str(group.block, "utf-8"))
-        if len(found) != count:
+        if len(group.columns.translate(None, NOT_PLAIN)) != len(group.columns):
             return None
-        producers, seqs, actors, roles, texts, divisions, keys, subjects, moments, kinds = zip(
-            *found, strict=True
+        parted = group.columns.split(b"\x1f")
+        # As PostgreSQL writes a time in UTC, and as entries do.
+        parted[8] = parted[8].replace(b" ", b"T").replace(b"+00", b"Z")
+        columns = [str(each, "utf-8").split("\x1e") for each in parted]
+        producers, seqs, actors, roles, mentions, divisions, keys, subjects, times, kinds = columns
+        texts = str(group.block, "utf-8").split("\x00")
+        if {*map(len, columns), len(texts)} != {count}:
+            return None
+        numbers = list(map(int, seqs))
+        moments = [each if len(each) == 27 else _with_micros(each) for each in times]
+        places = [each and f'"division":"{each}",' for each in divisions]
+        traces = list(map(_trace, texts, kinds))  # which no column tells
+        heads = [
+            f'{producer.ljust(8)} {seq.zfill(20)}\n{{"actor":"{actor}","actorrole":"{role}","data":'
+            for producer, seq, actor, role in zip(producers, seqs, actors, roles, strict=True)
+        ]
+        tails = [
+            f',"datacontenttype":"application/json",{place}"id":"{key}","sequence":"{seq}",'
+            f'"source":"{producer}","specversion":"1.0","subject":"{subject}","time":"{moment}",'
+            f'{trace}"type":"{kind}"}}'
+            for producer, seq, place, key, subject, moment, trace, kind in zip(
+                producers, seqs, places, keys, subjects, moments, traces, kinds, strict=True
+            )
+        ]
+        if not (
+            all(map(str.startswith, texts, heads))
+            and all(map(str.endswith, texts, tails))
+            and all(map(PRODUCER.fullmatch, {*producers}))
+            and not parted[1].translate(None, DIGITS)
+            and not any(map(str.startswith, seqs, repeat("0")))
+            and max(numbers) < 2**63
+            and parted[6].translate(TO_ZEROS) == b"\x1e".join([ANY_KEY] * count)
+            and _are_traces("".join(traces).encode())
+        ):
+            return None
+        told = f',"{BETWEEN}",'.join(
+            text[len(head) : -len(tail)]
+            for text, head, tail in zip(texts, heads, tails, strict=True)
         )
-        between = f',"{BETWEEN}",'
-        parsed = json.loads(f"[{between.join(texts)}]")
-    except (ValueError, RecursionError):
+        data = json.loads(f"[{told}]")
+    except (ValueError, IndexError, RecursionError):
         return None
     # One in two is what was put in between: so each text is one value.
-    if len(parsed) != 2 * count - 1 or parsed[1::2] != [BETWEEN] * (count - 1):
+    if len(data) != 2 * count - 1 or data[1::2] != [BETWEEN] * (count - 1):
         return None
-    mentions = map(_mentioned, subjects, texts, parsed[::2])
-    columns = (producers, seqs, actors, roles, tuple(mentions), divisions, keys, subjects, moments)
-    told = "\x1e".join(map("\x1f".join, zip(*columns, kinds, strict=True))).encode()
-    if (
-        hashlib.sha256(told).digest() != group.columns
-        or told.count(b"\x1f") != 9 * count
-        or told.count(b"\x1e") != count - 1
-        or len(told.translate(None, NOT_PLAIN)) != len(told)
-    ):
+    del data[1::2]
+    if {*map(type, data)} != {dict} or not _are_mentioned(mentions, subjects, data):
         return None
-    numbers = map(int, seqs)
-    return list(zip(producers, numbers, keys, kinds, divisions, moments, parsed[::2], strict=True))
+    return Rows(producers, numbers, keys, kinds, divisions, moments, data)
 
 
-def _mentioned(subject: str, text: str, data: dict[str, Any]) -> str:
-    """The ids in subject and data, sorted; in upper case they agree with no column."""
-    if "\\" in text:  # what looks like a value may stand within one
-        return "{" + ",".join(sorted(_mentions({"subject": subject, "data": data}))) + "}"
-    found = VALUES(text)
-    for each in subject.split("/"):
-        if len(each) == 36:
-            found.append(each)
-    return "{" + ",".join(sorted({*found})) + "}"
+def _trace(text: str, kind: str) -> str:
+    """What looks like a traceparent before the type, the last attribute of an entry."""
+    at = len(text) - len(kind) - len('"type":""}') - len(TRACE)
+    return text[at : at + len(TRACE)] if text.startswith('"traceparent":"', at) else ""
+
+
+def _are_traces(joined: bytes) -> bool:
+    """The names were looked at before: here they are changed along with the digits."""
+    return joined.translate(TO_ZEROS) == TRACE.translate(TO_ZEROS) * (len(joined) // len(TRACE))
+
+
+def _with_micros(moment: str) -> str:
+    """PostgreSQL leaves the last zeros of a fraction out."""
+    return f"{moment[:-1] if '.' in moment else moment[:-1] + '.':0<26}Z"
+
+
+def _are_mentioned(
+    mentions: Sequence[str], subjects: Sequence[str], data: Sequence[dict[str, Any]]
+) -> bool:
+    """Are the ids in subject and data, as PostgreSQL writes them, these? In upper case: no."""
+    for told, subject, values in zip(mentions, subjects, map(dict.values, data), strict=True):
+        found = []
+        for value in [*subject.split("/"), *values]:
+            if type(value) is str:
+                if len(value) == 36 and value not in found:
+                    found.append(value)
+            elif type(value) is dict or type(value) is list:
+                found = [*_mentions({"subject": subject, "data": [*values]})]
+                break
+        found.sort()
+        if told != f"{{{','.join(found)}}}":
+            return False
+    return True
 
 
 def _check_rows(
@@ -1046,30 +1104,41 @@ def _check_rows(
     keys: list[str] = []
     for first in range(0, part.count, GROUP):
         count = min(GROUP, part.count - first)
-        mine = b"".join(slowly.hashes[first : first + count])
-        rows: Sequence[Row | None] | None = None
-        if groups and hashlib.sha256(mine).digest() == groups[first // GROUP].leaves:
-            rows = _rows_in(groups[first // GROUP], count)
+        ats: Sequence[int] = range(part.first + first, part.first + first + count)
+        group = groups[first // GROUP] if groups else None
+        rows = None
+        if group and group.leaves == b"".join(slowly.hashes[first : first + count]):
+            rows = _rows_in(group, count)
         if rows is None:
-            rows = [slowly.look(part.first + first + at) for at in range(count)]
-        for at, row in enumerate(rows, start=part.first + first):
-            if row is None:
-                keys.append(_no_id())
+            looked = [slowly.look(at) for at in ats]
+            keys += [row[2] if row else _no_id() for row in looked]
+            ats = [at for at, row in zip(ats, looked, strict=True) if row]
+            if not ats:
                 continue
-            producer, seq, key, kind, division, moment, data = row
-            if at >= times.upto or not times.earliest <= moment <= times.latest:
-                times.look(at, moment)
-            if last.get(producer) != seq - 1:
-                part.number(at, producer, seq, last)
-            last[producer] = seq
-            keys.append(key)
-            if kind in FACTS:
-                told = data if isinstance(data, dict) else {}
-                part.facts.append(Fact(at, producer, seq, kind, division or None, told))
-            if source.wanted and (key in source.wanted or str(at) in source.wanted):
-                part.digests[at] = (key, data)
+            rows = Rows(*zip(*filter(None, looked), strict=True))
+        else:
+            keys += rows.keys
+        _take_in(source, part, ats, rows, last)
+        times.look_over(ats, rows.moments)
     part.ids = bytes.fromhex("".join(keys).replace("-", ""))
     part.seqs = {name: (*place, last[name]) for name, place in part.begins.items()}
+
+
+def _take_in(
+    source: Source, part: Part, ats: Sequence[int], rows: Rows, last: dict[str, int]
+) -> None:
+    for at, producer, number in zip(ats, rows.producers, rows.numbers, strict=True):
+        if last.get(producer) != number - 1:
+            part.number(at, producer, number, last)
+        last[producer] = number
+    if source.wanted or not FACTS.isdisjoint(rows.kinds):
+        for at, row in zip(ats, zip(*rows, strict=True), strict=True):
+            producer, number, key, kind, division, _, data = row
+            if kind in FACTS:
+                told = data if isinstance(data, dict) else {}
+                part.facts.append(Fact(at, producer, number, kind, division or None, told))
+            if key in source.wanted or str(at) in source.wanted:
+                part.digests[at] = (key, data)
 
 
 class _Timeliness:
@@ -1082,7 +1151,13 @@ class _Timeliness:
         self.part, self.covering = part, iter(covering)
         self.upto, self.earliest, self.latest = part.first, "", "~"
 
-    def look(self, at: int, moment: str) -> None:
+    def look_over(self, ats: Sequence[int], moments: Sequence[str]) -> None:
+        if ats[-1] < self.upto and self.earliest <= min(moments) <= max(moments) <= self.latest:
+            return
+        for at, moment in zip(ats, moments, strict=True):
+            self._look(at, moment)
+
+    def _look(self, at: int, moment: str) -> None:
         while at >= self.upto:
             row = next(self.covering, None)
             if row is None:
@@ -1577,11 +1652,12 @@ def county(division: Any) -> str | None:
 class Unique:
     """Are event ids unique? Kept in a file; read again in parts, so that memory stays bounded."""
 
-    IDS_AT_ONCE = 1_000_000
+    IDS_AT_ONCE = 2**20
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by its owner
         self.count = 0
+        self.seen: set[int] | None = set()  # halves of all ids, while they are few
         # Parts of about the same size, however the ids were chosen: nobody knows this prime.
         some = 2**20 + int.from_bytes(os.urandom(3)) % 2**20
         self.prime = next(n for n in range(some, 2**22) if all(n % d for d in range(2, 2**11)))
@@ -1589,9 +1665,16 @@ class Unique:
     def add(self, ids: bytes) -> None:
         self.file.write(ids)
         self.count += len(ids) // 16
+        if self.count > self.IDS_AT_ONCE:
+            self.seen = None
+        if self.seen is not None:
+            self.seen.update(array("Q", ids)[1::2])
 
     def repeats(self) -> list[Finding]:
         """Ids that stand further up already."""
+        if self.seen is not None and len(self.seen) == self.count:
+            return []
+        self.seen = None
         parts, prime = self.count // self.IDS_AT_ONCE + 1, self.prime
         suspects: set[int] = set()
         for part in range(parts):
@@ -2156,10 +2239,12 @@ def _executor(size: int, processes: int | None) -> tuple[Executor, int]:
     if processes is None:
         # Also with two cores and the service on the same machine: whoever has to wait lets it run.
         cores = os.cpu_count() or 1
-        processes = min(max(2, cores - 1), 8) if cores > 1 and size >= PROCESSES_FROM else 0
+        processes = min(cores + 2, 8) if cores > 1 and size >= PROCESSES_FROM else 0
     if processes:
-        spawning = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(processes, mp_context=spawning), 2 * processes
+        # A fork need not read all this again, but must not find another thread at work.
+        alone = sys.platform == "linux" and threading.active_count() == 1
+        starting = multiprocessing.get_context("fork" if alone else "spawn")
+        return ProcessPoolExecutor(processes, mp_context=starting), 2 * processes
     return ThreadPoolExecutor(2), 3
 
 

@@ -154,20 +154,29 @@ class PaperLog:
         return b"".join(struct.pack(">H", len(body)) + body for body in bodies)
 
     def _group(self, first: int, last: int) -> bytes:
-        columns = "\x1e".join(map(self._row, self.entries[first:last])).encode()
+        rows = map(self._row, self.entries[first:last])
+        columns = "\x1f".join(map("\x1e".join, zip(*rows, strict=True))).encode()
         leaves = b"".join(self.leaves[first:last])
         block = b"\0".join(entry.body for entry in self.entries[first:last])
-        hashed = hashlib.sha256(columns).digest() + hashlib.sha256(leaves).digest()
-        return hashed + struct.pack(">I", len(block)) + block
+        return b"".join(struct.pack(">I", len(each)) + each for each in (columns, leaves, block))
 
-    def _row(self, entry: domain.Entry) -> str:
-        mentions = "{" + ",".join(map(str, entry.mentions)) + "}"
+    def _row(self, entry: domain.Entry) -> list[str]:
+        """As the database has it: what is null, or an empty division, as a backslash."""
+        mentions: Any = entry.mentions
+        fraction = f".{entry.time:%f}".rstrip("0.") if entry.time else ""
         values = (
-            entry.producer, entry.seq, entry.actor, entry.actor_role, mentions,
-            entry.division or "", entry.key, entry.subject, f"{entry.time:%Y-%m-%dT%H:%M:%S.%fZ}",
+            entry.producer,
+            entry.seq,
+            entry.actor,
+            entry.actor_role,
+            mentions and "{" + ",".join(map(str, mentions)) + "}",
+            "" if entry.division is None else entry.division or None,
+            entry.key,
+            entry.subject,
+            entry.time and f"{entry.time:%Y-%m-%d %H:%M:%S}{fraction}+00",
             entry.type,
-        )  # fmt: skip
-        return "\x1f".join(map(str, values))
+        )
+        return ["\\" if each is None else str(each) for each in values]
 
     def _columns(self, index: int, entry: domain.Entry) -> dict[str, Any]:
         return {
@@ -180,8 +189,8 @@ class PaperLog:
             "division": entry.division,
             "actor": entry.actor,
             "actor_role": entry.actor_role,
-            "time": entry.time.isoformat(),
-            "mentions": list(map(str, entry.mentions)),
+            "time": entry.time and entry.time.isoformat(),
+            "mentions": entry.mentions and list(map(str, entry.mentions)),
         }
 
     def verify(self, url: str, *more: str, key: bool = True) -> tuple[int, dict[str, Any]]:

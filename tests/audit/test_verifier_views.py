@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-from services.audit import verifier
+from services.audit import domain, verifier
 from shared.tlog.checkpoints import Checkpoint
 from shared.tlog.notes import Cosigner, Signer
 from tests.audit.conftest import ORIGIN, an_event
@@ -418,8 +418,8 @@ def test_an_entry_longer_than_one_may_be_is_bad(paper):
 
 def test_more_entries_than_were_asked_for_are_not_taken_apart(paper):
     block = b"ab\0" * 1_000
-    group = bytes(64) + len(block).to_bytes(4) + block
-    few = bytes(64) + bytes(4)
+    group = bytes(8) + len(block).to_bytes(4) + block
+    few = bytes(12)
     with served(paper.answer) as url:
         log = verifier.Log(url, time.monotonic() + 20)
         for content in (group, few * 2):
@@ -674,7 +674,127 @@ def test_ids_that_are_alike_by_halves_are_looked_at_only_so_far(monkeypatch):
     assert (found.first, "alike" in found.problem) == (7, True)
 
 
-# ---------------------------------------------------------------- what is only compared by a hash
+# ---------------------------------------------------------------- what is compared in bulk
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+NEED = str(UUID(int=3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "in_bulk"),
+    [
+        ({"traceparent": TRACE}, True),
+        ({"time": "2026-11-01T08:00:00Z"}, True),
+        ({"time": "2026-11-01T08:00:00.120000Z"}, True),
+        ({"division": None, "actor": "乡镇民政所", "subject": ""}, True),
+        ({"data": {"lines": [{"need_id": NEED}], "n": 1, "where": {"to": "need/1"}}}, True),
+        ({"data": {}}, True),
+        ({"traceparent": "another form"}, False),
+        ({"traceparent": TRACE.upper()}, False),
+        ({"division": ""}, False),
+        ({"actor": 'a "name"'}, False),
+        ({"actor": "a\x1eb", "subject": "c\x1fd"}, False),
+    ],
+)
+def test_any_entry_of_an_honest_log_is_good_and_those_of_our_own_form_in_bulk(changes, in_bulk):
+    paper = PaperLog([an_event("needs", seq, **changes) for seq in range(1, 101)])
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url)
+    assert (status, summary["size"]) == (0, 100), summary
+    assert in_bulk is not any(path.startswith("/v1/columns") for path in paper.asked)
+
+
+TEXTS = ("producer", "type", "subject", "division", "actor", "actor_role")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in TEXTS for value in ("", "\x1e", "\x1f", "\\", '"')),
+        *((name, None) for name in domain.Entry._fields[1:]),
+    ],
+)
+def test_a_column_that_could_pass_for_another_is_found(paper, name, value):
+    paper.entries[100] = paper.entries[100]._replace(**{name: value})
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 100), summary
+    assert {"key": "event_id"}.get(name, name) in summary["problem"]
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "value", "says"),
+    [
+        ("seq", '"sequence":"51"', '"sequence":"051"', "051", "query columns"),
+        ("seq", "0" * 18 + "51\n", "9" * 21 + "\n", "9" * 21, "not the form"),
+        ("producer", "needs    0", "NEEDS    0", "NEEDS", "not the form"),
+        ("actor", "officer-0", "\\u0061", "\\u0061", "query columns"),
+        ("actor", "officer-0", '","actor":"b', '","actor":"b', "query columns"),
+    ],
+)
+def test_what_is_signed_and_stored_alike_must_have_its_form_all_the_same(
+    paper, name, before, after, value, says
+):
+    """By the log itself: body and column agree as texts, and yet say another thing."""
+    entry = paper.entries[100]
+    body = entry.body.decode().replace(before, after)
+    assert body != entry.body.decode()
+    if name != "actor":  # it stands in the event, too
+        old = {"seq": '"sequence":"51"', "producer": '"source":"needs"'}[name]
+        body = body.replace(old, old.rpartition(':"')[0] + f':"{value}"')
+    paper.entries[100] = entry._replace(body=body.encode(), **{name: value})
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 100), summary
+    assert says in summary["problem"]
+
+
+def test_a_stored_leaf_hash_is_compared_though_its_tile_is_not_looked_at():
+    paper = PaperLog(events_of_two(600))
+    leaf = paper.leaves[300]
+    paper.rewrite = lambda path, true: (200, true[1].replace(leaf, bytes(32)))
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 300), summary
+    assert "stored leaf hash" in summary["problem"]
+
+
+def test_what_passes_in_bulk_passes_entry_by_entry():
+    """Random entries, some hardly changed, some broken, and random columns: both must agree."""
+    chance = random.Random(7)
+    paper = PaperLog(
+        [
+            an_event("needs", 1, traceparent=TRACE),
+            an_event("needs", 2, division=None, data={"a": [NEED], "n": -1.5, "z": {"b": None}}),
+            an_event("donors", 1, traceparent=TRACE, time="2026-11-01T08:00:00Z", data={}),
+        ]
+    )
+    honest, passed = paper.entries, 0
+    words = [b"0", b"1", b"9", b"f", b" ", b",", b'"', b"}", b"{}", b"]", b"\\", b"\x00", b"\x1e"]
+    words += [b'"type":"', b'"traceparent":"' + TRACE.encode() + b'",', b"\xc3\xa9", b"null", b""]
+    with served(paper.answer) as url:
+        log = verifier.Log(url, time.monotonic() + 60)
+        for _ in range(4_000):
+            which = chance.randrange(3)
+            body = bytearray(honest[which].body)
+            at = chance.randrange(len(body))
+            body[at : at + chance.choice((0, 1, 1, 1, 2, 72))] = chance.choice(words)
+            changed = honest[which]._replace(body=bytes(body))
+            paper.entries = [*honest[:which], changed, *honest[which + 1 :]]
+            (group,) = log.stored(0, 3)
+            rows = verifier._rows_in(group, 3)
+            if rows is None:
+                continue
+            passed += bytes(body) != honest[which].body
+            part = verifier.Part(0, count=3)
+            slowly = verifier._Slowly(log, part, group.bodies, paper.leaves)
+            looked = [slowly.look(at) for at in range(3)]
+            assert part.findings == [], bytes(body)
+            divisions = [each or None for each in rows.divisions]
+            assert list(zip(*rows._replace(divisions=divisions), strict=True)) == looked
+        log.close()
+    assert passed > 20  # values within data, and traces
+
 
 ID = "01a223a9-7cac-7ca0-87ef-c11c9aaae931"
 
@@ -695,13 +815,13 @@ def _with_data(paper, at, data, mentions=None):
         ['{"a":}'],
         ['{"a":1},{"b":2}'],
         ['{"a":[{}', '{}]}'],  # together they would be one value,
-        ['{"a":[{}', '{}]}', '{},{}'],  # and here as many as there are entries
+        ['{"a":[{}', '{}]}', '{},{},{}'],  # and here as many as there are entries
         ['{"a":1}\x00{"b":1}'],
     ],
 )  # fmt: skip
 def test_data_that_is_no_json_is_bad_though_it_is_signed(paper, texts):
     for at, text in enumerate(texts, start=100):
-        _with_data(paper, at, text, ())
+        _with_data(paper, at, text)
     with served(paper.answer) as url:
         status, summary = paper.verify(url)
     assert (status, summary["first_bad_index"]) == (1, 100), summary
@@ -721,6 +841,8 @@ def test_data_that_is_no_json_is_bad_though_it_is_signed(paper, texts):
         (f'{{"a":"x\\"{ID}"}}', [], 0),
         (f'{{"a":"\\u0030{ID[1:]}"}}', [], 1),
         (f'{{"a":" {ID}"}}', [ID], 1),
+        (f'["{ID}"]', [ID], 0),
+        (f'"{ID}"', [], 1),
     ],
 )
 def test_mentions_are_the_ids_that_are_values(paper, data, mentions, status):

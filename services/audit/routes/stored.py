@@ -1,4 +1,4 @@
-"""What the verifier reads much of at once: entries, and hashes of what is stored beside them."""
+"""What the verifier reads much of at once: entries, and what is stored beside them."""
 
 from typing import Annotated
 
@@ -34,15 +34,16 @@ async def read_stored(
     first: Annotated[int, Query(ge=0, le=INDEX_MAX, description="Index of an entry, from 0.")],
     limit: Annotated[int, Query(ge=1, le=stored.ROWS_MAX, description="Rows.")],
 ) -> Response:
-    """Signed entries from `first` on, in groups of 64 (the last may be smaller). Of each group:
+    """Signed entries from `first` on, in groups of 64 (the last may be smaller).
 
-    1. SHA-256 of its query columns as stored, UTF-8: rows parted by U+001E, their ten texts by
-    U+001F: producer, seq, actor, actor_role, mentions (`{id,id}`), division (or nothing), event_id,
-    subject, time (`2026-11-01T08:00:00.500000Z`), type; zeros where that does not tell all;
-    2. SHA-256 of its stored leaf hashes, one after the other;
-    3. its entries, parted by a byte 0, after their length (4 bytes, big-endian).
+    Of each group three blocks, each after its length in bytes (4 bytes, big-endian):
 
-    Where a hash differs, `/v1/columns` and the tile of level 0 say in what.
+    1. its query columns as stored, UTF-8, parted by U+001F: producer, seq, actor, actor_role,
+    mentions (`{id,id}`), division (or nothing), event_id, subject, time
+    (`2026-11-01 08:00:00.5+00`), type; of each the rows, parted by U+001E; a backslash stands for
+    what is null and should not be;
+    2. its stored leaf hashes;
+    3. its entries, parted by a byte 0.
     """
     return Response(await stored.rows(session, first, limit), media_type=OCTETS)
 
