@@ -44,7 +44,6 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from itertools import repeat
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -708,11 +707,11 @@ class Log:
                 begin = at + 4
                 at = begin + int.from_bytes(content[begin - 4 : begin])
                 blocks.append(content[begin:at])
-            bodies = blocks[2].split(b"\x00", GROUP)
+            columns, leaves, block = blocks
+            bodies = block.split(b"\x00", GROUP)  # which no valid one contains
             if len(bodies) > GROUP or len(groups) * GROUP >= limit:
                 return []  # more than was asked for: it would fill the memory
-            columns, leaves, block = blocks
-            groups.append(Group(columns, leaves, block, bodies))
+            groups.append(Group(columns, leaves, bodies))
         if at != len(content):
             raise CannotCheck(f"{path}: it is cut off")
         return groups
@@ -721,9 +720,8 @@ class Log:
 class Group(NamedTuple):
     """Some entries as they came, and the rest of their rows as the database has it."""
 
-    columns: bytes  # texts parted by U+001E, columns by U+001F
+    columns: bytes  # ten texts of each entry, parted by U+001F
     leaves: bytes  # hashes
-    block: bytes  # entries, parted by a byte 0, which no valid one contains
     bodies: list[bytes]
 
 
@@ -975,8 +973,7 @@ FACTS = {
 }  # fmt: skip
 TRACE = b'"traceparent":"00-00000000000000000000000000000000-0000000000000000-00",'
 PRODUCER = re.compile(r"[a-z]{1,8}")
-NOT_PLAIN = bytes([*range(0x1E), ord('"'), ord("\\")])
-DIGITS = b"0123456789\x1e"
+NOT_PLAIN = bytes([*range(0x1F), ord('"'), ord("\\")])
 TO_ZEROS = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 ANY_KEY = b"00000000-0000-0000-0000-000000000000"
 BETWEEN = os.urandom(12).hex()  # not to be foreseen, so in no entry
@@ -1006,18 +1003,21 @@ def _rows_in(group: Group, count: int) -> Rows | None:
     try:
         if len(group.columns.translate(None, NOT_PLAIN)) != len(group.columns):
             return None
-        parted = group.columns.split(b"\x1f")
-        # As PostgreSQL writes a time in UTC, and as entries do.
-        parted[8] = parted[8].replace(b" ", b"T").replace(b"+00", b"Z")
-        columns = [str(each, "utf-8").split("\x1e") for each in parted]
-        producers, seqs, actors, roles, mentions, divisions, keys, subjects, times, kinds = columns
-        texts = str(group.block, "utf-8").split("\x00")
-        if {*map(len, columns), len(texts)} != {count}:
+        told = str(group.columns, "utf-8").split("\x1f")
+        if len(told) != 10 * count:
             return None
+        columns = (told[at::10] for at in range(10))
+        producers, seqs, actors, roles, mentions, divisions, keys, subjects, times, kinds = columns
+        texts = list(map(bytes.decode, group.bodies))
         numbers = list(map(int, seqs))
+        # As PostgreSQL writes a time in UTC, and as entries do.
+        times = "\x1e".join(times).replace(" ", "T").replace("+00", "Z").split("\x1e")
         moments = [each if len(each) == 27 else _with_micros(each) for each in times]
         places = [each and f'"division":"{each}",' for each in divisions]
-        traces = list(map(_trace, texts, kinds))  # which no column tells
+        # Before the type, the last attribute, may stand what no column tells.
+        ends = [len(kind) + len('"type":""}') for kind in kinds]
+        traces = [text[-end - len(TRACE) : -end] for text, end in zip(texts, ends, strict=True)]
+        traces = [each if each[:15] == '"traceparent":"' else "" for each in traces]
         heads = [
             f'{producer.ljust(8)} {seq.zfill(20)}\n{{"actor":"{actor}","actorrole":"{role}","data":'
             for producer, seq, actor, role in zip(producers, seqs, actors, roles, strict=True)
@@ -1034,18 +1034,17 @@ def _rows_in(group: Group, count: int) -> Rows | None:
             all(map(str.startswith, texts, heads))
             and all(map(str.endswith, texts, tails))
             and all(map(PRODUCER.fullmatch, {*producers}))
-            and not parted[1].translate(None, DIGITS)
-            and not any(map(str.startswith, seqs, repeat("0")))
-            and max(numbers) < 2**63
-            and parted[6].translate(TO_ZEROS) == b"\x1e".join([ANY_KEY] * count)
+            and list(map(str, numbers)) == seqs
+            and 0 < min(numbers) <= max(numbers) < 2**63
+            and "\x1e".join(keys).encode().translate(TO_ZEROS) == b"\x1e".join([ANY_KEY] * count)
             and _are_traces("".join(traces).encode())
         ):
             return None
-        told = f',"{BETWEEN}",'.join(
+        between = f',"{BETWEEN}",'.join(
             text[len(head) : -len(tail)]
             for text, head, tail in zip(texts, heads, tails, strict=True)
         )
-        data = json.loads(f"[{told}]")
+        data = json.loads(f"[{between}]")
     except (ValueError, IndexError, RecursionError):
         return None
     # One in two is what was put in between: so each text is one value.
@@ -1055,12 +1054,6 @@ def _rows_in(group: Group, count: int) -> Rows | None:
     if {*map(type, data)} != {dict} or not _are_mentioned(mentions, subjects, data):
         return None
     return Rows(producers, numbers, keys, kinds, divisions, moments, data)
-
-
-def _trace(text: str, kind: str) -> str:
-    """What looks like a traceparent before the type, the last attribute of an entry."""
-    at = len(text) - len(kind) - len('"type":""}') - len(TRACE)
-    return text[at : at + len(TRACE)] if text.startswith('"traceparent":"', at) else ""
 
 
 def _are_traces(joined: bytes) -> bool:
@@ -1078,8 +1071,8 @@ def _are_mentioned(
 ) -> bool:
     """Are the ids in subject and data, as PostgreSQL writes them, these? In upper case: no."""
     for told, subject, values in zip(mentions, subjects, map(dict.values, data), strict=True):
-        found = []
-        for value in [*subject.split("/"), *values]:
+        found = [each for each in subject.split("/") if len(each) == 36]
+        for value in values:
             if type(value) is str:
                 if len(value) == 36 and value not in found:
                     found.append(value)

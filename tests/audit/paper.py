@@ -155,7 +155,7 @@ class PaperLog:
 
     def _group(self, first: int, last: int) -> bytes:
         rows = map(self._row, self.entries[first:last])
-        columns = "\x1f".join(map("\x1e".join, zip(*rows, strict=True))).encode()
+        columns = "\x1f".join(map("\x1f".join, rows)).encode()
         leaves = b"".join(self.leaves[first:last])
         block = b"\0".join(entry.body for entry in self.entries[first:last])
         return b"".join(struct.pack(">I", len(each)) + each for each in (columns, leaves, block))

@@ -38,10 +38,9 @@ async def read_stored(
 
     Of each group three blocks, each after its length in bytes (4 bytes, big-endian):
 
-    1. its query columns as stored, UTF-8, parted by U+001F: producer, seq, actor, actor_role,
-    mentions (`{id,id}`), division (or nothing), event_id, subject, time
-    (`2026-11-01 08:00:00.5+00`), type; of each the rows, parted by U+001E; a backslash stands for
-    what is null and should not be;
+    1. its query columns as stored, UTF-8, all parted by U+001F; ten of each entry: producer, seq,
+    actor, actor_role, mentions (`{id,id}`), division (or nothing), event_id, subject, time
+    (`2026-11-01 08:00:00.5+00`), type; a backslash stands for what is null and should not be;
     2. its stored leaf hashes;
     3. its entries, parted by a byte 0.
     """
