@@ -56,7 +56,7 @@ except ImportError:  # an older `cryptography`: such signatures are then not cou
     MLDSA44PublicKey = None  # type: ignore[assignment, misc]
 
 WIDTH = 256  # hashes of a tile
-CHUNK = 4_096  # entries read at once: a perfect subtree of 16 tiles
+CHUNK = 8_192  # entries read at once: a perfect subtree of 16 tiles
 GROUP = 64  # entries whose columns are told together
 TILE_EVERY = 64  # every so many published tiles are compared with what was read in bulk
 PROCESSES_FROM = 50_000  # entries from which further processes are worth their start
@@ -845,7 +845,8 @@ def _fill(
             del bodies[at:]
             groups = None
             break
-    hashes = [hashlib.sha256(b"\x00" + body).digest() for body in bodies]
+    sha256 = hashlib.sha256
+    hashes = [sha256(b"\x00" + body).digest() for body in bodies]
     part.count = len(bodies)
     _check_rows(source, _Slowly(log, part, bodies, hashes), groups, stored)
     _compare_published(source, log, part, bodies, hashes)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit.domain import EntriesMissing, TileNotFound, TooManyBytes
 
-ROWS_MAX = 4_096
+ROWS_MAX = 8_192
 ROWS_AT_ONCE = 2_048  # read before their bytes are counted
 GROUP = 64  # rows told together; aggregates of more bytes cost more than the further groups
 BODY_BYTES_SUM_MAX = 16 * 1024 * 1024  # of one answer; 256 entries of the longest kind fit
@@ -27,12 +27,12 @@ _COLUMNS = r" || E'\x1f' || ".join(rf"coalesce({each}, '\')" for each in _TOLD)
 _GROUPS = text(
     rf"""
     SELECT (SELECT max(size) FROM checkpoint) AS signed, part.*
-    FROM generate_series(CAST(:lo AS bigint), CAST(:hi AS bigint) - 1, :step) AS lo, LATERAL (
+    FROM generate_series(CAST(:lo AS bigint), CAST(:hi AS bigint) - 1, {GROUP}) AS lo, LATERAL (
       SELECT count(*) AS rows, string_agg({_COLUMNS}, E'\x1f') AS columns,
              string_agg(leaf, ''::bytea) AS leaves, string_agg(body, '\x00'::bytea) AS bodies
       FROM (
-        SELECT * FROM entry WHERE index >= lo AND index < least(lo + :step, :hi)
-        ORDER BY index LIMIT :step
+        SELECT * FROM entry WHERE index >= lo AND index < least(lo + {GROUP}, :hi)
+        ORDER BY index LIMIT {GROUP}
       ) AS row
     ) AS part
     """  # noqa: S608 - of our own constants
@@ -64,7 +64,7 @@ async def rows(session: AsyncSession, first: int, limit: int) -> bytes:
     bytes_sum = 0
     for lo in range(first, end, ROWS_AT_ONCE):
         hi = min(lo + ROWS_AT_ONCE, end)
-        groups = (await session.execute(_GROUPS, {"lo": lo, "hi": hi, "step": GROUP})).all()
+        groups = (await session.execute(_GROUPS, {"lo": lo, "hi": hi})).all()
         if end > (groups[0].signed or 0):
             raise TileNotFound
         if sum(group.rows for group in groups) != hi - lo:
