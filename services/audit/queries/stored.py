@@ -28,7 +28,8 @@ _GROUPS = text(
     rf"""
     SELECT (SELECT max(size) FROM checkpoint) AS signed, part.*
     FROM generate_series(CAST(:lo AS bigint), CAST(:hi AS bigint) - 1, {GROUP}) AS lo, LATERAL (
-      SELECT count(*) AS rows, string_agg({_COLUMNS}, E'\x1f') AS columns,
+      SELECT count(*) AS rows,
+             convert_to(string_agg({_COLUMNS}, E'\x1f'), 'UTF8') AS columns,
              string_agg(leaf, ''::bytea) AS leaves, string_agg(body, '\x00'::bytea) AS bodies
       FROM (
         SELECT * FROM entry WHERE index >= lo AND index < least(lo + {GROUP}, :hi)
@@ -70,10 +71,9 @@ async def rows(session: AsyncSession, first: int, limit: int) -> bytes:
         if sum(group.rows for group in groups) != hi - lo:
             raise EntriesMissing(lo)
         for group in groups:
-            blocks = ((group.columns or "").encode(), group.leaves or b"", group.bodies or b"")
-            bytes_sum += len(blocks[-1])
-            for block in blocks:
+            for block in (group.columns or b"", group.leaves or b"", group.bodies or b""):
                 answer += (struct.pack(">I", len(block)), block)
+            bytes_sum += len(answer[-1])
         if bytes_sum > BODY_BYTES_SUM_MAX:
             raise TooManyBytes(BODY_BYTES_SUM_MAX)
     return b"".join(answer)
