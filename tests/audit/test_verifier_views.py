@@ -4,6 +4,8 @@ import base64
 import json
 import random
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -41,6 +43,13 @@ def test_a_healthy_log_is_good_in_bulk_and_tile_by_tile(paper):
 def test_several_processes_read_it_too(paper):
     with served(paper.answer) as url:
         assert paper.verify(url, "--processes", "2")[0] == 0
+        # By itself it has no other thread, and forks.
+        command = [sys.executable, verifier.__file__, "--log", url, "--key", str(paper.signer.key)]
+        for type_, status in ((paper.entries[7].type, 0), ("another", 1)):
+            paper.entries[7] = paper.entries[7]._replace(type=type_)
+            said = subprocess.run([*command, "--processes", "2"], stdout=subprocess.PIPE)
+            summary = json.loads(said.stdout.splitlines()[-1])
+            assert (said.returncode, summary["first_bad_index"]) == (status, 7 if status else None)
 
 
 # ---------------------------------------------------------------- keys, quorum
