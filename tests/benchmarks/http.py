@@ -171,7 +171,7 @@ async def measure(database: str, folder: Path, snapshot: Snapshot) -> float:
 def main() -> None:
     needs, lines = [int(a) for a in sys.argv[1:]] or (20_000, 5_000)
     folder = Path(tempfile.mkdtemp(prefix="duijie-bench-"))
-    server = Postgres(folder / "postgres", throwaway=True).start()
+    server = Postgres(folder, throwaway=True).start()
     try:
         database = server.url().replace("postgresql://", "postgresql+asyncpg://", 1)
         upgrade("services.matching", database)

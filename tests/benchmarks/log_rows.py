@@ -78,7 +78,8 @@ def durable_server() -> Iterator[tuple[Postgres, Path]]:
         yield server.start(), folder
     finally:
         server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        for place in (server.folder, folder):  # its own is elsewhere if it could not enter ours
+            shutil.rmtree(place, ignore_errors=True)
 
 
 async def new_database(server: Postgres, name: str, service: str = "audit") -> str:
