@@ -38,7 +38,7 @@ import threading
 import time
 import urllib.parse
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -880,10 +880,12 @@ def _by_tiles(log: Log, part: Part, number: int) -> list[bytes]:
             if len(found) != width:
                 raise Bad("a bundle of another length")
         except (Absent, Bad) as error:
-            there = {row["index"] for row in log.columns(first, width)}
-            lacking = [at for at in range(first, first + width) if at not in there]
-            place = (lacking[0], lacking[-1]) if lacking else (first, first + width - 1)
-            part.bad(place[0], f"entries are missing ({error})", place[0] if lacking else place[1])
+            # One more than should be there: one may stand twice.
+            there = Counter(row["index"] for row in log.columns(first, width + 1))
+            wrong = [at for at in range(first, first + width) if there[at] != 1]
+            place = (wrong[0], wrong[0]) if wrong else (first, first + width - 1)
+            how = "stand twice" if there[place[0]] > 1 else "are missing"
+            part.bad(place[0], f"entries {how} ({error})", place[1])
             # What stands before the gap may have been moved up: an entry that was dropped is found
             # where it stood, not where the log ends now.
             return bodies + _before_the_gap(log, first, place[0] - first)

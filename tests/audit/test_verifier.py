@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from services.audit import domain, hashes, operations, verifier
+from services.audit.queries import stored
 from tests.audit.conftest import SIZE, events
 
 UNBOUND = "ALTER TABLE entry DROP CONSTRAINT ck_entry_index_not_negative"
@@ -321,17 +322,77 @@ async def test_receipts_check_offline(log, tmp_path):
 
 
 async def test_a_column_that_is_null_is_found_though_its_neighbour_tells_its_row(filled):
-    """The hashed text would be the same if a row could be left out and be told by another."""
+    """The text would be the same if a row could be left out and be told by another."""
     line = (
-        "producer || u || seq || u || actor || u || actor_role || u || mentions::text || u"
-        " || coalesce(division, '') || u || key || u || subject || u ||"
-        " to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || u || type"
+        "concat_ws(chr(31), producer, seq, actor, actor_role, mentions, coalesce(division, ''),"
+        " key, subject, time, type)"
     )
     await filled.tamper(
+        "SET timezone = 'UTC'",
         "ALTER TABLE entry ALTER COLUMN actor DROP NOT NULL",
-        f"UPDATE entry SET type = type || chr(30) || (SELECT {line} FROM"
-        " (SELECT *, chr(31) AS u FROM entry WHERE index = 71) AS other) WHERE index = 70",
+        f"UPDATE entry SET type = type || chr(31) || (SELECT {line} FROM entry WHERE index = 71)"
+        " WHERE index = 70",
         "UPDATE entry SET actor = NULL WHERE index = 71",
     )
     status, summary = await filled.verify()
     assert (status, summary["first_bad_index"]) == (1, 70), summary
+
+
+FORGED = (
+    f"INSERT INTO entry (index, body, {UNTOUCHED_COLUMNS}) SELECT 319, body, gen_random_uuid(),"
+    " 'matching', 1, type, subject, division, actor, actor_role, time, mentions FROM entry"
+    " WHERE index = 3"
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        (["ALTER TABLE entry DROP CONSTRAINT pk_entry", FORGED], (319, 319)),
+        (["CREATE TABLE more () INHERITS (entry)", FORGED.replace("entry", "more", 1)], (319, 319)),
+        (
+            [
+                "ALTER TABLE entry DROP CONSTRAINT pk_entry",
+                "UPDATE entry SET index = 306 WHERE index = 305",
+                "CREATE INDEX in_order ON entry (index, seq)",
+                "CLUSTER entry USING in_order",
+            ],
+            (305, 305),
+        ),
+        (
+            [
+                "ALTER TABLE entry ALTER COLUMN leaf DROP EXPRESSION",
+                "ALTER TABLE entry ALTER COLUMN body DROP NOT NULL",
+                r"UPDATE entry SET body = body || '\x00'::bytea || (SELECT body FROM entry"
+                " WHERE index = 307) WHERE index = 306",
+                "UPDATE entry SET body = NULL WHERE index = 307",
+            ],
+            (256, 511),
+        ),
+        (
+            [
+                "ALTER TABLE entry ALTER COLUMN leaf DROP EXPRESSION",
+                "ALTER TABLE entry ALTER COLUMN leaf DROP NOT NULL",
+                "UPDATE entry SET leaf = leaf || (SELECT leaf FROM entry WHERE index = 307)"
+                " WHERE index = 306",
+                "UPDATE entry SET leaf = NULL WHERE index = 307",
+            ],
+            (256, 511),
+        ),
+    ],
+)
+async def test_rows_that_read_in_bulk_like_others_are_found(running, changes, place):
+    """One index twice, an index for another, two entries in one row; in a tile not looked at."""
+    await running.fill(600)
+    await running.tamper(*changes)
+    status, summary = await running.verify()
+    found = summary["first_bad_index"], summary["last_possible_index"]
+    assert (status, found) == (1, place), summary
+
+
+async def test_columns_count_among_the_bytes_of_an_answer(filled, monkeypatch):
+    monkeypatch.setattr(stored, "BYTES_SUM_MAX", 300_000)
+    path = f"/v1/stored?first=0&limit={SIZE}"
+    assert (await filled.client.get(path)).status_code == 200
+    await filled.tamper("UPDATE entry SET actor = repeat('x', 2000)")
+    assert (await filled.client.get(path)).json()["code"] == "too_many_bytes"

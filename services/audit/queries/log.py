@@ -56,12 +56,19 @@ _WITNESSED = text(
     " LEFT JOIN LATERAL (SELECT size, at FROM cosignature s WHERE s.name = w.name"
     " AND s.key_id = w.key_id ORDER BY size DESC LIMIT 1) AS last ON true"
 )
-_LEAVES = text("SELECT index, leaf FROM entry WHERE index >= :lo AND index < :hi ORDER BY index")
+# What is null is missing.
+_LEAVES = text(
+    "SELECT index, leaf FROM entry WHERE index >= :lo AND index < :hi AND leaf IS NOT NULL"
+    " ORDER BY index"
+)
 _SIZE = text("SELECT max(size) FROM checkpoint")
-_BODIES = text("SELECT index, body FROM entry WHERE index >= :lo AND index < :hi ORDER BY index")
+_BODIES = text(
+    "SELECT index, body FROM entry WHERE index >= :lo AND index < :hi AND body IS NOT NULL"
+    " ORDER BY index"
+)
 _NODES = text(
     "SELECT index, hash FROM node WHERE level = :level AND index >= :lo AND index < :hi"
-    " ORDER BY index"
+    " AND hash IS NOT NULL ORDER BY index"
 )
 # Rendered by the database: a verifier asks for every row there is.
 _COLUMNS_FROM = text(
