@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import urllib.parse
 from uuid import UUID
 
@@ -805,6 +806,23 @@ def test_what_passes_in_bulk_passes_entry_by_entry():
     assert passed > 20  # values within data, and traces
 
 
+def test_a_time_without_its_zone_is_looked_at():
+    paper = PaperLog([an_event("needs", 1, time="2026-11-01T08:00:00.123Z")])
+    paper.rewrite = lambda _, true: (200, true[1].replace(b".123+00", b".123007"))
+    with served(paper.answer) as url:
+        paper.verify(url)
+    assert any(path.startswith("/v1/columns") for path in paper.asked)
+
+
+def test_columns_without_end_are_not_taken_apart():
+    separators = b"\x1f" * 2_000_000
+    tracemalloc.start()
+    assert verifier._rows_in(verifier.Group(separators, b"", [b""]), 1) is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * len(separators)  # a list of them: ten times
+
+
 ID = "01a223a9-7cac-7ca0-87ef-c11c9aaae931"
 
 
@@ -852,6 +870,8 @@ def test_data_that_is_no_json_is_bad_though_it_is_signed(paper, texts):
         (f'{{"a":" {ID}"}}', [ID], 1),
         (f'["{ID}"]', [ID], 0),
         (f'"{ID}"', [], 1),
+        # What an array of ids cannot have unless it is made something else.
+        (f'{{"a":"{"z" * 36}"}}', ["z" * 36], 1),
     ],
 )
 def test_mentions_are_the_ids_that_are_values(paper, data, mentions, status):
@@ -861,6 +881,16 @@ def test_mentions_are_the_ids_that_are_values(paper, data, mentions, status):
     with served(paper.answer) as url:
         found, summary = paper.verify(url)
     assert (found, summary["first_bad_index"]) == (status, 100 if status else None), summary
+
+
+def test_an_id_that_the_subject_has_twice_is_mentioned_once():
+    paper = PaperLog([an_event("needs", 1, subject=f"need/{ID}/need/{ID}", data={})])
+    (honest,) = paper.entries
+    with served(paper.answer) as url:
+        for mentions, status in ((honest.mentions, 0), (honest.mentions * 2, 1)):
+            paper.entries = [honest._replace(mentions=mentions)]
+            assert paper.verify(url)[0] == status
+            assert any(path.startswith("/v1/columns") for path in paper.asked) is (status == 1)
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "Infinity", "NaN", "9" * 5_000])
