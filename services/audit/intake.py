@@ -94,6 +94,7 @@ class Intake:
                     except BaseException:  # those not answered, when the writer is ended
                         for each in group:
                             each.fail(AppendUnknown("the writer was ended"))
+                        self._handed_in.set()  # others may wait, for the next writer
                         raise
                     await asyncio.sleep(0)  # those answered hand in what they have next
 

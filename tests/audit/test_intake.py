@@ -198,6 +198,21 @@ async def test_when_the_writer_ends_nobody_is_left_waiting(running):
         await waiting
 
 
+async def test_who_waited_for_a_writer_that_failed_is_served_by_the_next(running, monkeypatch):
+    monkeypatch.setattr(intake, "GROUP_ENTRIES_MAX", 1)
+    word = Word()
+    async with writing(running, word) as made:
+        batches = (a_batch("needs", 1, 1), a_batch("donors", 1, 1))
+        first, second = (asyncio.create_task(made.hand_in(batch)) for batch in batches)
+        await asyncio.sleep(0.01)  # one is in the writer's hand
+    with pytest.raises(AppendUnknown):
+        await first
+    word.may.set()
+    again = asyncio.create_task(made.run(running.app))
+    assert await asyncio.wait_for(second, 20) == [0]
+    again.cancel()
+
+
 async def test_what_waits_is_bounded(running, monkeypatch):
     monkeypatch.setattr(intake, "WAITING_MAX", 1)
     made = Intake(Word())
