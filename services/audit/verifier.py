@@ -74,7 +74,7 @@ BUNDLE_BYTES_MAX = WIDTH * (2 + BODY_BYTES_MAX)
 STORED_BYTES_MAX = 64_000_000
 LINE_BYTES_MAX = 1_000_000  # of an export: an entry of 65,535 bytes, escaped, with its proof
 STORED_NOTE_BYTES_MAX = 200_000  # of one stored checkpoint, with everything beside its note
-STORED_NOTES_BYTES_MAX = 100_000_000  # of those of one chunk: each entry may have its own
+STORED_NOTES_BYTES_MAX = 200_000_000  # of those of one chunk: each entry may have its own
 COLUMN_CHARACTERS_MAX = 200
 FINDINGS_MAX = 1_000  # what is bad beyond that is not listed
 DISCLOSURES_MAX = 100_000
@@ -665,9 +665,9 @@ class Log:
         for each in self._made:
             each.close()
 
-    def json(self, path: str) -> Any:
+    def json(self, path: str, bytes_max: int = COLUMN_BYTES_MAX) -> Any:
         try:
-            return json.loads(self.get(path, COLUMN_BYTES_MAX))
+            return json.loads(self.get(path, bytes_max))
         except (ValueError, RecursionError) as error:
             raise CannotCheck(f"{path}: not JSON") from error
 
@@ -1265,7 +1265,7 @@ def _check_stored(policy: Policy, row: Stored, part: Part) -> None:
 class StoredCheckpoints:
     """All checkpoints of the database, a page at a time, smallest first."""
 
-    PAGE = 500
+    PAGE = 200  # a page fits an answer, whatever post-quantum cosignatures they have
 
     def __init__(self, log: Log, policy: Policy) -> None:
         self.log, self.policy, self.rows, self.over = log, policy, deque[Stored](), False
@@ -1289,7 +1289,7 @@ class StoredCheckpoints:
         if not self.rows and not self.over:
             path = f"/v1/stored/checkpoints?after={self.last.size}&limit={self.PAGE}"
             try:
-                self.over = not self._take(self.log.json(path)["data"])
+                self.over = not self._take(self.log.json(path, STORED_BYTES_MAX)["data"])
             except Absent:
                 self.over, self.known = True, False
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -2246,7 +2246,7 @@ def _executor(size: int, processes: int | None) -> tuple[Executor, int]:
         # A fork need not read all this again, but must not find another thread at work.
         alone = sys.platform == "linux" and threading.active_count() == 1
         starting = multiprocessing.get_context("fork" if alone else "spawn")
-        return ProcessPoolExecutor(processes, mp_context=starting), 2 * processes
+        return ProcessPoolExecutor(processes, mp_context=starting), processes + 2
     return ThreadPoolExecutor(2), 3
 
 

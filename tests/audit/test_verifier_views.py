@@ -514,6 +514,16 @@ def test_stored_checkpoints_of_another_form_are_bad_and_come_to_an_end(paper, ch
     assert "stored checkpoints are malformed" in summary["problem"]
 
 
+def test_long_cosignatures_of_many_checkpoints_fit_the_answers(paper):
+    def lengthen(rows):
+        for row in rows:
+            row["more"] = "x" * 90_000
+
+    with _stored(paper, lengthen, kept=range(1, 250)) as url:
+        status, summary = paper.verify(url)
+    assert (status, summary["size"]) == (0, SIZE), summary
+
+
 def test_stored_checkpoints_that_would_fill_the_memory_are_bad(paper, monkeypatch):
     monkeypatch.setattr(verifier, "STORED_NOTES_BYTES_MAX", 500)
     with _stored(paper, lambda rows: None) as url:
