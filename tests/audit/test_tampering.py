@@ -59,6 +59,8 @@ class Tampered:
 
     async def put_back(self) -> None:
         async with self.connection.transaction():
+            # The service is alive, and signs again what lost its checkpoint.
+            await self.connection.execute(f"LOCK TABLE {', '.join(TABLES)} IN EXCLUSIVE MODE")
             for table, columns in self.columns.items():
                 await self.connection.execute(f"DELETE FROM {table}")
                 await self.connection.execute(
