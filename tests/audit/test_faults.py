@@ -141,6 +141,7 @@ def _small_disk(folder: Path):
         yield
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+        shutil.rmtree(folder.parent)  # could not be deleted while this was in use
 
 
 async def test_a_full_disk_under_postgresql_is_refused_until_there_is_room():
