@@ -2237,7 +2237,7 @@ def _number(value: Any) -> int:
 
 
 def _executor(size: int, processes: int | None) -> tuple[Executor, int]:
-    """Who reads the chunks, and how many may be under way; one more than can compute at once."""
+    """Who reads the chunks, and how many may be under way: enough for none to wait for the next."""
     if processes is None:
         # Also with two cores and the service on the same machine: whoever has to wait lets it run.
         cores = os.cpu_count() or 1

@@ -379,6 +379,15 @@ FORGED = (
             ],
             (256, 511),
         ),
+        (
+            [
+                "ALTER TABLE entry ALTER COLUMN leaf DROP EXPRESSION",
+                "UPDATE entry SET leaf = (SELECT substr(leaf, 32) FROM entry WHERE index = 306)"
+                " || leaf WHERE index = 307",
+                "UPDATE entry SET leaf = substr(leaf, 1, 31) WHERE index = 306",
+            ],
+            (256, 511),
+        ),
     ],
 )
 async def test_rows_that_read_in_bulk_like_others_are_found(running, changes, place):

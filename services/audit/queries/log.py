@@ -56,9 +56,9 @@ _WITNESSED = text(
     " LEFT JOIN LATERAL (SELECT size, at FROM cosignature s WHERE s.name = w.name"
     " AND s.key_id = w.key_id ORDER BY size DESC LIMIT 1) AS last ON true"
 )
-# What is null is missing.
+# What is null, or no hash, is missing.
 _LEAVES = text(
-    "SELECT index, leaf FROM entry WHERE index >= :lo AND index < :hi AND leaf IS NOT NULL"
+    "SELECT index, leaf FROM entry WHERE index >= :lo AND index < :hi AND octet_length(leaf) = 32"
     " ORDER BY index"
 )
 _SIZE = text("SELECT max(size) FROM checkpoint")
@@ -68,7 +68,7 @@ _BODIES = text(
 )
 _NODES = text(
     "SELECT index, hash FROM node WHERE level = :level AND index >= :lo AND index < :hi"
-    " AND hash IS NOT NULL ORDER BY index"
+    " AND octet_length(hash) = 32 ORDER BY index"
 )
 # Rendered by the database: a verifier asks for every row there is.
 _COLUMNS_FROM = text(

@@ -25,12 +25,13 @@ _TOLD = (
 _COLUMNS = r" || E'\x1f' || ".join(rf"coalesce({each}, '\')" for each in _TOLD)
 # With a limit they are read in order from the index; else PostgreSQL collects and sorts each group.
 # One more than a group has shows an index that stands twice; `there`, a bit each, one that lacks.
-# Nothing is left out for being null: a leaf hash is missed in `rows`, a body brings another 0.
+# Nothing is left out for being null or none: a leaf hash is missed in `rows`, a body brings a 0.
 _GROUPS = text(
     rf"""
     SELECT (SELECT max(size) FROM checkpoint) AS signed, part.*
     FROM generate_series(CAST(:lo AS bigint), CAST(:hi AS bigint) - 1, {GROUP}) AS lo, LATERAL (
-      SELECT count(leaf) AS rows, bit_or(CAST(1 AS bigint) << CAST(index - lo AS int)) AS there,
+      SELECT count(*) FILTER (WHERE octet_length(leaf) = 32) AS rows,
+             bit_or(CAST(1 AS bigint) << CAST(index - lo AS int)) AS there,
              convert_to(string_agg({_COLUMNS}, E'\x1f'), 'UTF8') AS columns,
              string_agg(leaf, ''::bytea) AS leaves,
              string_agg(coalesce(body, '\x00'), '\x00'::bytea) AS bodies
