@@ -979,6 +979,7 @@ PRODUCER = re.compile(r"[a-z]{1,8}")
 NOT_PLAIN = bytes([*range(0x1F), ord('"'), ord("\\")])
 TO_ZEROS = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 ANY_KEY = b"00000000-0000-0000-0000-000000000000"
+ANY_KEYS = {2: "{}"} | {37 * n + 1: f"{{{','.join([ANY_KEY.decode()] * n)}}}" for n in range(1, 32)}
 BETWEEN = os.urandom(12).hex()  # not to be foreseen, so in no entry
 
 
@@ -1019,9 +1020,12 @@ def _rows_in(group: Group, count: int) -> Rows | None:
         places = [each and f'"division":"{each}",' for each in divisions]
         # Before the type, the last attribute, may stand what no column tells.
         end, length = len('"type":""}'), len(TRACE)
-        ends = [-len(kind) - end for kind in kinds]
-        traces = [text[end - length : end] for text, end in zip(texts, ends, strict=True)]
-        traces = [each if each[:15] == '"traceparent":"' else "" for each in traces]
+        traces = [
+            text[-len(kind) - end - length : -len(kind) - end]
+            for text, kind in zip(texts, kinds, strict=True)
+        ]
+        if not _are_traces(traces):
+            traces = [each if _are_traces([each]) else "" for each in traces]
         heads = [
             f'{producer.ljust(8)} {seq.zfill(20)}\n{{"actor":"{actor}","actorrole":"{role}","data":'
             for producer, seq, actor, role in zip(producers, seqs, actors, roles, strict=True)
@@ -1041,7 +1045,6 @@ def _rows_in(group: Group, count: int) -> Rows | None:
             and list(map(str, numbers)) == seqs
             and 0 < min(numbers) <= max(numbers) < 2**63
             and "\x1e".join(keys).encode().translate(TO_ZEROS) == b"\x1e".join([ANY_KEY] * count)
-            and _are_traces("".join(traces).encode())
         ):
             return None
         between = f',"{BETWEEN}",'.join(
@@ -1060,9 +1063,14 @@ def _rows_in(group: Group, count: int) -> Rows | None:
     return Rows(producers, numbers, keys, kinds, divisions, moments, data)
 
 
-def _are_traces(joined: bytes) -> bool:
-    """The names were looked at before: here they are changed along with the digits."""
-    return joined.translate(TO_ZEROS) == TRACE.translate(TO_ZEROS) * (len(joined) // len(TRACE))
+def _are_traces(texts: list[str]) -> bool:
+    """Each as long as one. Letters of the name are changed along with the digits: so it is counted,
+    and, for its quotes, can stand nowhere else.
+    """
+    joined = "".join(texts).encode()
+    return joined.translate(TO_ZEROS) == TRACE.translate(TO_ZEROS) * len(texts) and joined.count(
+        b'"traceparent":"'
+    ) == len(texts)
 
 
 def _with_micros(moment: str) -> str:
@@ -1077,9 +1085,9 @@ def _are_mentioned(
 ) -> bool:
     """Are the ids in subject and data, as PostgreSQL writes them, these? In upper case: no."""
     for told, subject, values in zip(mentions, subjects, map(dict.values, data), strict=True):
-        found = [each for each in subject.split("/") if len(each) == 36]
-        few = len(found) < 2 and len(values) < 32  # else a set is needed: for each once, or in time
-        for value in values if few else ([*values],):
+        found: list[str] = []
+        # Many are looked for in a set, like what is in a list: else it would never end.
+        for value in [*subject.split("/", 8), *values] if len(values) < 32 else [[*values]]:
             if type(value) is str:
                 if len(value) == 36 and value not in found:
                     found.append(value)
@@ -1090,8 +1098,8 @@ def _are_mentioned(
         if told != f"{{{','.join(found)}}}":
             return False
     # All that was found has been told: was it ids?
-    ids = "".join(mentions).encode().translate(TO_ZEROS, b"{},")
-    return ids == ANY_KEY * (len(ids) // len(ANY_KEY))
+    forms = "".join([ANY_KEYS.get(len(told), "") for told in mentions])
+    return "".join(mentions).encode().translate(TO_ZEROS) == forms.encode()
 
 
 def _check_rows(
