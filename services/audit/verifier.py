@@ -974,12 +974,14 @@ FACTS = {
     "needs.totals_told", "donors.totals_told", "matching.totals_told", *MOVED.values(),
     *(ALLOCATED + state for state in ALLOCATION_STATES),
 }  # fmt: skip
-TRACE = b'"traceparent":"00-00000000000000000000000000000000-0000000000000000-00",'
 PRODUCER = re.compile(r"[a-z]{1,8}")
 NOT_PLAIN = bytes([*range(0x1F), ord('"'), ord("\\")])
 TO_ZEROS = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 ANY_KEY = b"00000000-0000-0000-0000-000000000000"
 ANY_KEYS = {2: "{}"} | {37 * n + 1: f"{{{','.join([ANY_KEY.decode()] * n)}}}" for n in range(1, 32)}
+ANY_TRACE = b'"traceparent":"00-00000000000000000000000000000000-0000000000000000-00",'.translate(
+    TO_ZEROS
+)
 BETWEEN = os.urandom(12).hex()  # not to be foreseen, so in no entry
 
 
@@ -1019,7 +1021,7 @@ def _rows_in(group: Group, count: int) -> Rows | None:
         moments = [each if len(each) == 27 else _with_micros(each) for each in times]
         places = [each and f'"division":"{each}",' for each in divisions]
         # Before the type, the last attribute, may stand what no column tells.
-        end, length = len('"type":""}'), len(TRACE)
+        end, length = len('"type":""}'), len(ANY_TRACE)
         traces = [
             text[-len(kind) - end - length : -len(kind) - end]
             for text, kind in zip(texts, kinds, strict=True)
@@ -1068,9 +1070,9 @@ def _are_traces(texts: list[str]) -> bool:
     and, for its quotes, can stand nowhere else.
     """
     joined = "".join(texts).encode()
-    return joined.translate(TO_ZEROS) == TRACE.translate(TO_ZEROS) * len(texts) and joined.count(
-        b'"traceparent":"'
-    ) == len(texts)
+    if joined.count(b'"traceparent":"') != len(texts):
+        return False
+    return joined.translate(TO_ZEROS) == ANY_TRACE * len(texts)
 
 
 def _with_micros(moment: str) -> str:

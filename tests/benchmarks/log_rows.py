@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
+from deploy.housing import forget
 from deploy.postgres import Postgres
 from services.audit.domain import Entry, entry_of
 from services.audit.intake import TIDY_S, Intake, tidy
@@ -78,8 +79,8 @@ def durable_server() -> Iterator[tuple[Postgres, Path]]:
         yield server.start(), folder
     finally:
         server.stop()
-        for place in (server.folder, folder):  # its own is elsewhere if it could not enter ours
-            shutil.rmtree(place, ignore_errors=True)
+        forget(folder / "postgres")  # it is elsewhere if it could not enter ours
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def new_database(server: Postgres, name: str, service: str = "audit") -> str:
