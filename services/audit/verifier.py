@@ -22,6 +22,7 @@ over HTTP, one chunk of entries, facts that need their order, the pass over a lo
 import argparse
 import base64
 import binascii
+import bisect
 import csv
 import hashlib
 import http.client
@@ -30,6 +31,7 @@ import json
 import multiprocessing
 import os
 import re
+import secrets
 import socket
 import struct
 import sys
@@ -37,7 +39,6 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -58,7 +59,7 @@ except ImportError:  # an older `cryptography`: such signatures are then not cou
 WIDTH = 256  # hashes of a tile
 CHUNK = 8_192  # entries read at once: a perfect subtree of 16 tiles
 GROUP = 64  # entries whose columns are told together
-TILE_EVERY = 64  # every so many published tiles are compared with what was read in bulk
+TILE_OF = 128  # one published tile of so many, by chance, is compared with what was read in bulk
 PROCESSES_FROM = 50_000  # entries from which further processes are worth their start
 REQUEST_S = 120.0  # longest time for one answer, however slowly it trickles
 CONNECT_S = 30.0
@@ -770,6 +771,28 @@ class Fact(NamedTuple):
     data: dict[str, Any]
 
 
+class Span(NamedTuple):
+    """What the event ids of a chunk lie between, by their first halves: with most, times."""
+
+    lowest: int
+    highest: int
+    differ: bool  # by their second halves
+
+    @classmethod
+    def of(cls, ids: bytes) -> "Span":
+        halves = _halves(ids)
+        firsts, lasts = halves[::2], halves[1::2]
+        lowest, highest = min(firsts, default=0), max(firsts, default=0)
+        return cls(lowest, highest, len({*lasts}) == len(lasts))
+
+
+NO_SPAN = Span(0, 0, True)
+
+
+def _halves(ids: bytes) -> tuple[int, ...]:
+    return struct.unpack(f">{len(ids) // 8}Q", ids)
+
+
 @dataclass
 class Part:
     """What one chunk says; small, whatever the entries hold."""
@@ -786,6 +809,7 @@ class Part:
     begins: dict[str, tuple[int, int]] = field(default_factory=dict)
     seqs: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # first, its place, last
     ids: bytes = b""  # event ids, 16 bytes each
+    span: Span = NO_SPAN
     facts: list[Fact] = field(default_factory=list)
     digests: dict[int, tuple[str, Any]] = field(default_factory=dict)  # id and data of `wanted`
     untimely: dict[str, tuple[int, int]] = field(default_factory=dict)  # how many, the first place
@@ -920,7 +944,8 @@ def _compare_published(
     for at in range(0, len(bodies), WIDTH):
         tile, width = (part.first + at) // WIDTH, min(WIDTH, len(bodies) - at)
         last = part.first + at + width >= source.size
-        if not (source.every_tile or last or tile % TILE_EVERY == 0):
+        # Which ones nobody can foresee, and another pass looks at others.
+        if not (source.every_tile or last or secrets.randbelow(TILE_OF) == 0):
             continue
         mine = {
             "entries": b"".join(struct.pack(">H", len(b)) + b for b in bodies[at : at + width]),
@@ -978,7 +1003,6 @@ PRODUCER = re.compile(r"[a-z]{1,8}")
 NOT_PLAIN = bytes([*range(0x1F), ord('"'), ord("\\")])
 TO_ZEROS = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 ANY_KEY = b"00000000-0000-0000-0000-000000000000"
-ANY_KEYS = {2: "{}"} | {37 * n + 1: f"{{{','.join([ANY_KEY.decode()] * n)}}}" for n in range(1, 32)}
 ANY_TRACE = b'"traceparent":"00-00000000000000000000000000000000-0000000000000000-00",'.translate(
     TO_ZEROS
 )
@@ -1083,25 +1107,29 @@ def _with_micros(moment: str) -> str:
 
 
 def _are_mentioned(
-    mentions: Sequence[str], subjects: Sequence[str], data: Sequence[dict[str, Any]]
+    told: list[str], subjects: Sequence[str], data: Sequence[dict[str, Any]]
 ) -> bool:
     """Are the ids in subject and data, as PostgreSQL writes them, these? In upper case: no."""
-    for told, subject, values in zip(mentions, subjects, map(dict.values, data), strict=True):
-        found: list[str] = []
+    expected: list[str] = []
+    count = 0
+    for subject, values in zip(subjects, map(dict.values, data), strict=True):
+        before, _, name = subject.rpartition("/")
+        found = [name] if len(name) == 36 else []
         # Many are looked for in a set, like what is in a list: else it would never end.
-        for value in [*subject.split("/", 8), *values] if len(values) < 32 else [[*values]]:
-            if type(value) is str:
+        plain: Iterable[Any] = values if len(values) < 32 and len(before) < 36 else [[*values]]
+        for value in plain:
+            kind = type(value)
+            if kind is str:
                 if len(value) == 36 and value not in found:
                     found.append(value)
-            elif type(value) is dict or type(value) is list:
+            elif kind is dict or kind is list:
                 found = [*_mentions({"subject": subject, "data": [*values]})]
                 break
         found.sort()
-        if told != f"{{{','.join(found)}}}":
-            return False
-    # All that was found has been told: was it ids?
-    forms = "".join([ANY_KEYS.get(len(told), "") for told in mentions])
-    return "".join(mentions).encode().translate(TO_ZEROS) == forms.encode()
+        count += len(found)
+        expected.append(f"{{{','.join(found)}}}")
+    # All that was found is told: was it ids?
+    return told == expected and ",".join(told).encode().translate(TO_ZEROS).count(ANY_KEY) == count
 
 
 def _check_rows(
@@ -1133,6 +1161,7 @@ def _check_rows(
         _take_in(source, part, ats, rows, last)
         times.look_over(ats, rows.moments)
     part.ids = bytes.fromhex("".join(keys).replace("-", ""))
+    part.span = Span.of(part.ids)
     part.seqs = {name: (*place, last[name]) for name, place in part.begins.items()}
 
 
@@ -1662,41 +1691,41 @@ def county(division: Any) -> str | None:
 
 
 class Unique:
-    """Are event ids unique? Kept in a file; read again in parts, so that memory stays bounded."""
+    """Are event ids unique? Kept in a file; read again in parts, so that memory stays bounded, and
+    only where chunks overlap: ids are mostly made in the order of time.
+    """
 
     IDS_AT_ONCE = 2**20
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by its owner
+        self.chunks: list[tuple[Span, int, int]] = []  # the first of its entries, how many
         self.count = 0
-        self.seen: set[int] | None = set()  # halves of all ids, while they are few
+        self.starts: list[int] = []  # of the spans in which there may be two alike
+        self.ends: list[int] = []
+        self.overlapping: list[tuple[int, int]] = []  # chunks that reach into one of them
         # Parts of about the same size, however the ids were chosen: nobody knows this prime.
         some = 2**20 + int.from_bytes(os.urandom(3)) % 2**20
         self.prime = next(n for n in range(some, 2**22) if all(n % d for d in range(2, 2**11)))
 
-    def add(self, ids: bytes) -> None:
+    def add(self, ids: bytes, span: Span) -> None:
         self.file.write(ids)
+        self.chunks.append((span, self.count, len(ids) // 16))
         self.count += len(ids) // 16
-        if self.count > self.IDS_AT_ONCE:
-            self.seen = None
-        if self.seen is not None:
-            self.seen.update(array("Q", ids)[1::2])
 
     def repeats(self) -> list[Finding]:
         """Ids that stand further up already."""
-        if self.seen is not None and len(self.seen) == self.count:
-            return []
-        self.seen = None
-        parts, prime = self.count // self.IDS_AT_ONCE + 1, self.prime
+        self._find_overlaps()
+        parts = sum(count for _, count in self.overlapping) // self.IDS_AT_ONCE + 1
+        prime = self.prime
         suspects: set[int] = set()
         for part in range(parts):
             # Half an id is enough to tell most apart: only what is equal there is looked at whole.
             seen: set[int] = set()
-            for _, halves in self._blocks():
-                mine = halves if parts == 1 else [h for h in halves if h % prime % parts == part]
+            for lasts in self._lasts():
+                mine = lasts if parts == 1 else [h for h in lasts if h % prime % parts == part]
                 before = len(seen)
-                fresh = set(mine)
-                seen |= fresh
+                seen.update(mine)
                 if len(seen) - before != len(mine):
                     suspects |= self._doubles(part, parts)
                     break
@@ -1704,28 +1733,53 @@ class Unique:
                 break
         return self._whole(suspects) if suspects else []
 
-    def _blocks(self) -> Iterator[tuple[bytes, "array[int]"]]:
-        self.file.seek(0)
-        while block := self.file.read(16 * 65_536):
-            yield block, array("Q", block)[1::2]
+    def _find_overlaps(self) -> None:
+        highest = -1
+        for span, _, _ in sorted(self.chunks):
+            start, end = span.lowest, min(span.highest, highest) if span.differ else span.highest
+            highest = max(highest, span.highest)
+            if self.ends and start <= self.ends[-1]:
+                self.ends[-1] = max(self.ends[-1], end)
+            elif start <= end:
+                self.starts.append(start)
+                self.ends.append(end)
+        for span, first, count in self.chunks:
+            at = bisect.bisect_left(self.ends, span.lowest)
+            if at < len(self.ends) and self.starts[at] <= span.highest:
+                self.overlapping.append((first, count))
+
+    def _read(self) -> Iterator[tuple[int, bytes]]:
+        """The first index, and all ids, of each chunk in which there may be such."""
+        for first, count in self.overlapping:
+            self.file.seek(16 * first)
+            yield first, self.file.read(16 * count)
+
+    def _lasts(self) -> Iterator[list[int]]:
+        """Second halves of the ids that may have one alike, of some entries each time."""
+        for _, ids in self._read():
+            halves = _halves(ids)
+            yield [
+                last
+                for half, last in zip(halves[::2], halves[1::2], strict=True)
+                if (at := bisect.bisect_right(self.starts, half)) and half <= self.ends[at - 1]
+            ]
 
     def _doubles(self, part: int, parts: int) -> set[int]:
         seen: set[int] = set()
         twice: set[int] = set()
-        for _, halves in self._blocks():
-            for half in halves:
-                if half % self.prime % parts == part:
-                    (twice if half in seen else seen).add(half)
+        for lasts in self._lasts():
+            for last in lasts:
+                if last % self.prime % parts == part:
+                    (twice if last in seen else seen).add(last)
         return twice
 
     def _whole(self, suspects: set[int]) -> list[Finding]:
         seen: set[bytes] = set()
         found: list[Finding] = []
-        first = 0
-        for block, halves in self._blocks():
-            for place, half in enumerate(halves):
-                if half in suspects:
-                    whole = block[16 * place : 16 * place + 16]
+        for first, ids in self._read():
+            for place, last in enumerate(_halves(ids)[1::2]):
+                if last in suspects:
+                    whole = ids[16 * place : 16 * place + 16]
                     at = first + place
                     if whole in seen:
                         found.append(Finding(at, at, "an event id stands in the log twice"))
@@ -1734,7 +1788,6 @@ class Unique:
                     if len(found) == FINDINGS_MAX:
                         return found
                     seen.add(whole)
-            first += len(halves)
         return found
 
 
@@ -2066,7 +2119,7 @@ class Verification:
             self.last_seq[producer] = last
         if part.failed is not None:
             raise CannotCheck(part.failed)
-        self.unique.add(part.ids)
+        self.unique.add(part.ids, part.span)
         if len(self.digests) < len(self.options.wanted):  # an id may stand in every entry
             self.digests |= part.digests
         for how, (count, at) in part.untimely.items():

@@ -131,6 +131,9 @@ async def test_a_changed_query_column_is_found(filled):
         "actor_role = 'x'",
         "time = time + interval '1 microsecond'",
         "mentions = '{}'",
+        "mentions = ARRAY[mentions]",
+        "mentions = array_append(mentions, NULL)",
+        "mentions = array_append(mentions, gen_random_uuid())",
         "time = time - interval '4051 years'",  # 2026 BC
         "division = coalesce(division, '') || 'x'",
         "actor = actor || chr(31)",

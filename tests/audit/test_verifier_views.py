@@ -685,10 +685,38 @@ def test_ids_of_another_form_hide_none_that_stands_twice(paper, shapes):
     assert (status, summary["first_bad_index"]) == (1, 150), summary
 
 
+@pytest.mark.parametrize("disorder", [0, 3, 30, 1_000])
+@pytest.mark.parametrize("at_once", [12, 1_000])
+def test_every_id_that_stands_twice_is_found_wherever_chunks_overlap(
+    monkeypatch, disorder, at_once
+):
+    """As of a plain set; ids made in order, hardly, or not at all, in chunks of any size."""
+    monkeypatch.setattr(verifier.Unique, "IDS_AT_ONCE", at_once)
+    chance, repeated = random.Random(disorder), 0
+    for _ in range(300):
+        ids: list[bytes] = []
+        for at in range(chance.randrange(80)):
+            if ids and chance.random() < 0.03:
+                ids.append(chance.choice(ids))
+            else:
+                made = 10 * at + chance.randrange(disorder + 1)
+                ids.append(made.to_bytes(8) + chance.randbytes(8))
+        unique, at = verifier.Unique(), 0
+        while at < len(ids):
+            chunk = b"".join(ids[at : (at := at + chance.randrange(12))])
+            unique.add(chunk, verifier.Span.of(chunk))
+        found = [each.first for each in unique.repeats()]
+        unique.file.close()
+        assert found == [at for at, each in enumerate(ids) if each in ids[:at]]
+        repeated += len(found)
+    assert repeated > 100
+
+
 def test_ids_that_are_alike_by_halves_are_looked_at_only_so_far(monkeypatch):
     monkeypatch.setattr(verifier.Unique, "IDS_AT_ONCE", 7)
     unique = verifier.Unique()
-    unique.add(b"".join(at.to_bytes(8) + bytes(8) for at in range(20)))
+    ids = b"".join(at.to_bytes(8) + bytes(8) for at in range(20))
+    unique.add(ids, verifier.Span.of(ids))
     (found,) = unique.repeats()
     unique.file.close()
     assert (found.first, "alike" in found.problem) == (7, True)
