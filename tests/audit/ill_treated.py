@@ -148,6 +148,14 @@ class IllTreated:
             await asyncio.sleep(0.05)
         raise AssertionError("the log does not refuse")
 
+    async def recovered(self) -> None:
+        """Wait until the service is ready: each of its tasks says so only when it has run again."""
+        for _ in range(int(WAIT_S / 0.05)):
+            if not await self.reasons():
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"not ready: {await self.reasons()}")
+
     async def rows(self, sql: str) -> list[Any]:
         connection = await asyncpg.connect(self.server.url())
         try:
