@@ -7,8 +7,8 @@ holds per process; a gateway in front of several replicas sets its own.
 import hashlib
 
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import FixedWindowRateLimiter
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import TooManyRequests, problem
@@ -20,7 +20,6 @@ class RateMiddleware:
     def __init__(self, app: ASGIApp, per_minute_max: int) -> None:
         self.app = app
         self.item = RateLimitItemPerMinute(per_minute_max)
-        # asyncio's: the other starts a thread every 10 ms, and everybody waits until it runs.
         self.limiter = FixedWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,8 +27,8 @@ class RateMiddleware:
             await self.app(scope, receive, send)
             return
         who = _who(scope)
-        allowed = await self.limiter.hit(self.item, who)
-        window = await self.limiter.get_window_stats(self.item, who)
+        allowed = self.limiter.hit(self.item, who)
+        window = self.limiter.get_window_stats(self.item, who)
         headers = {
             "RateLimit-Policy": f'"default";q={self.item.amount};w=60',
             "RateLimit": f'"default";r={window.remaining}',

@@ -31,7 +31,6 @@ import json
 import multiprocessing
 import os
 import re
-import secrets
 import socket
 import struct
 import sys
@@ -59,7 +58,7 @@ except ImportError:  # an older `cryptography`: such signatures are then not cou
 WIDTH = 256  # hashes of a tile
 CHUNK = 8_192  # entries read at once: a perfect subtree of 16 tiles
 GROUP = 64  # entries whose columns are told together
-TILE_OF = 128  # one published tile of so many, by chance, is compared with what was read in bulk
+TILE_EVERY = 64  # every so many published tiles are compared with what was read in bulk
 PROCESSES_FROM = 50_000  # entries from which further processes are worth their start
 REQUEST_S = 120.0  # longest time for one answer, however slowly it trickles
 CONNECT_S = 30.0
@@ -944,8 +943,7 @@ def _compare_published(
     for at in range(0, len(bodies), WIDTH):
         tile, width = (part.first + at) // WIDTH, min(WIDTH, len(bodies) - at)
         last = part.first + at + width >= source.size
-        # Which ones nobody can foresee, and another pass looks at others.
-        if not (source.every_tile or last or secrets.randbelow(TILE_OF) == 0):
+        if not (source.every_tile or last or tile % TILE_EVERY == 0):
             continue
         mine = {
             "entries": b"".join(struct.pack(">H", len(b)) + b for b in bodies[at : at + width]),
