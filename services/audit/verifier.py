@@ -785,9 +785,6 @@ class Span(NamedTuple):
         return cls(lowest, highest, len({*lasts}) == len(lasts))
 
 
-NO_SPAN = Span(0, 0, True)
-
-
 def _halves(ids: bytes) -> tuple[int, ...]:
     return struct.unpack(f">{len(ids) // 8}Q", ids)
 
@@ -808,7 +805,7 @@ class Part:
     begins: dict[str, tuple[int, int]] = field(default_factory=dict)
     seqs: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # first, its place, last
     ids: bytes = b""  # event ids, 16 bytes each
-    span: Span = NO_SPAN
+    span: Span = field(default_factory=lambda: Span.of(b""))
     facts: list[Fact] = field(default_factory=list)
     digests: dict[int, tuple[str, Any]] = field(default_factory=dict)  # id and data of `wanted`
     untimely: dict[str, tuple[int, int]] = field(default_factory=dict)  # how many, the first place
@@ -1113,9 +1110,11 @@ def _are_mentioned(
     for subject, values in zip(subjects, map(dict.values, data), strict=True):
         before, _, name = subject.rpartition("/")
         found = [name] if len(name) == 36 else []
-        # Many are looked for in a set, like what is in a list: else it would never end.
-        plain: Iterable[Any] = values if len(values) < 32 and len(before) < 36 else [[*values]]
-        for value in plain:
+        # As what is in a list, so that they are looked for in a set: many values, else it would
+        # never end, and a subject with room for an id before its last part.
+        is_small = len(values) < 32 and len(before) < 36
+        looked_at: Iterable[Any] = values if is_small else [[*values]]
+        for value in looked_at:
             kind = type(value)
             if kind is str:
                 if len(value) == 36 and value not in found:
@@ -1690,7 +1689,8 @@ def county(division: Any) -> str | None:
 
 class Unique:
     """Are event ids unique? Kept in a file; read again in parts, so that memory stays bounded, and
-    only where chunks overlap: ids are mostly made in the order of time.
+    only where chunks overlap, or one may hold two alike: ids are mostly made in the order of time.
+    One out of that order makes most chunks overlap.
     """
 
     IDS_AT_ONCE = 2**20
@@ -1732,7 +1732,7 @@ class Unique:
         return self._whole(suspects) if suspects else []
 
     def _find_overlaps(self) -> None:
-        highest = -1
+        self.starts, self.ends, self.overlapping, highest = [], [], [], -1
         for span, _, _ in sorted(self.chunks):
             start, end = span.lowest, min(span.highest, highest) if span.differ else span.highest
             highest = max(highest, span.highest)

@@ -685,6 +685,16 @@ def test_ids_of_another_form_hide_none_that_stands_twice(paper, shapes):
     assert (status, summary["first_bad_index"]) == (1, 150), summary
 
 
+def test_an_event_id_that_stands_again_chunks_later_is_found(monkeypatch):
+    monkeypatch.setattr(verifier, "CHUNK", 256)
+    events = events_of_two(800)
+    events[700] = events[700].model_copy(update={"id": events[3].id})
+    twice = PaperLog(events)
+    with served(twice.answer) as url:
+        status, summary = twice.verify(url, "--processes", "0")
+    assert (status, summary["first_bad_index"]) == (1, 700), summary
+
+
 @pytest.mark.parametrize("disorder", [0, 3, 30, 1_000])
 @pytest.mark.parametrize("at_once", [12, 1_000])
 def test_every_id_that_stands_twice_is_found_wherever_chunks_overlap(
@@ -795,6 +805,22 @@ def test_what_is_signed_and_stored_alike_must_have_its_form_all_the_same(
         status, summary = paper.verify(url)
     assert (status, summary["first_bad_index"]) == (1, 100), summary
     assert says in summary["problem"]
+
+
+@pytest.mark.parametrize("level", ["entries", "0"])
+def test_a_published_tile_that_differs_is_found_when_all_are_looked_at(level):
+    """Neither the first nor the last: only `--tiles` promises that it is compared."""
+    paper = PaperLog(events_of_two(600))
+
+    def rewrite(path, true):
+        changed = true[1][:-1] + bytes([true[1][-1] ^ 1])
+        return (200, changed) if path == f"/tile/{level}/001" else true
+
+    paper.rewrite = rewrite
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url, "--tiles")
+    assert (status, summary["first_bad_index"]) == (1, 256), summary
+    assert f"the published tile ({level})" in summary["problem"]
 
 
 def test_a_stored_leaf_hash_is_compared_though_its_tile_is_not_looked_at():
@@ -929,6 +955,26 @@ def test_an_id_that_the_subject_has_twice_is_mentioned_once():
             paper.entries = [honest._replace(mentions=mentions)]
             assert paper.verify(url)[0] == status
             assert any(path.startswith("/v1/columns") for path in paper.asked) is (status == 1)
+
+
+OTHER = str(UUID(int=5))
+
+
+@pytest.mark.parametrize(
+    "subject", [f"need/{ID}", f"need/{ID}/line", f"{ID}/x", f"{ID}/{OTHER}", ID]
+)
+@pytest.mark.parametrize("others", [0, 30, 31, 32])
+def test_no_id_is_overlooked_wherever_it_stands_in_subject_and_data(subject, others):
+    data = {"need_id": OTHER} | {f"n{at}": at for at in range(others)}
+    paper = PaperLog([an_event("needs", 1, subject=subject, data=data)])
+    (honest,) = paper.entries
+    assert {*honest.mentions} == {ID, OTHER}
+    with served(paper.answer) as url:
+        assert paper.verify(url)[0] == 0
+        for missing in honest.mentions:
+            mentions = tuple(each for each in honest.mentions if each != missing)
+            paper.entries = [honest._replace(mentions=mentions)]
+            assert paper.verify(url)[0] == 1, missing
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "Infinity", "NaN", "9" * 5_000])
