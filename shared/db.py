@@ -120,8 +120,11 @@ def constraint_of(error: IntegrityError) -> str | None:
 
 # What asyncpg may raise of a connection that is killed while it asks; SQLAlchemy lets it through.
 CutOff = asyncpg.InternalClientError
+# What asyncpg raises itself; SQLAlchemy lets it through when it is asked directly, or while
+# SQLAlchemy makes a connection.
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, CutOff)
 # What a statement may raise when the database is lost, and more: `is_passing` tells.
-STORAGE_ERRORS = (OSError, DBAPIError, PoolTimeout, CutOff)
+STORAGE_ERRORS = (OSError, DBAPIError, PoolTimeout, *DRIVER_ERRORS)
 
 # SQLSTATE classes: connection lost, transaction rolled back (deadlock), resources, intervention.
 _PASSING = frozenset({"08", "40", "53", "57"})

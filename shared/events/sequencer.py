@@ -8,7 +8,7 @@ import logging
 
 import asyncpg
 
-from shared.db import CutOff, is_passing
+from shared.db import DRIVER_ERRORS, is_passing
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ SELECT count(*) FROM numbered
 """
 
 # What a connection may raise that is lost, or never was.
-LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, CutOff)
+LOST = (OSError, *DRIVER_ERRORS)
 
 
 class Sequencer:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.audit import domain, hashes, operations
 from services.audit.contract import AlarmRaised
+from shared.db import STORAGE_ERRORS
 from shared.events import CloudEvent
 from shared.tlog import merkle
 from tests.audit.conftest import an_event, events
@@ -239,7 +240,7 @@ async def test_connections_killed_at_any_moment_lose_nothing_and_repeat_nothing(
                 try:
                     await running.take_in("needs", batch)
                     break
-                except (DBAPIError, OSError, domain.LogRefused):
+                except (*STORAGE_ERRORS, domain.LogRefused):
                     await asyncio.sleep(0.05)
 
     following = asyncio.create_task(follow())

@@ -376,7 +376,15 @@ async def test_a_database_that_cannot_be_reached_is_said_and_may_be_asked_again(
             assert answer.headers["retry-after"] == "2"
 
 
-@pytest.mark.parametrize("name", ["loses the database", "cut off"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "loses the database",
+        "cut off",
+        "cut off while it is made",
+        "shut down while it is made",
+    ],
+)
 async def test_a_transaction_whose_connection_is_ended_is_not_called_a_bug(client, maker, name):
     headers = {**maker, "Idempotency-Key": "1"}
     answer = await client.post("/v1/things", json=a_thing(name), headers=headers)
