@@ -1033,6 +1033,9 @@ def _rows_in(group: Group, count: int) -> Rows | None:
             return None
         columns = (told[at::10] for at in range(10))
         producers, seqs, actors, roles, mentions, divisions, keys, subjects, times, kinds = columns
+        # Of a longer text a column has the beginning only, and here the whole would look right.
+        if max(map(len, [*actors, *roles, *divisions, *subjects, *kinds])) > COLUMN_CHARACTERS_MAX:
+            return None
         texts = list(map(bytes.decode, group.bodies))
         numbers = list(map(int, seqs))
         # As PostgreSQL writes a time in UTC, and as entries do.

@@ -781,6 +781,23 @@ def test_a_column_that_could_pass_for_another_is_found(paper, name, value):
 
 
 @pytest.mark.parametrize(
+    ("column", "attribute"),
+    [(name, name) for name in ("type", "subject", "division", "actor")]
+    + [("actor_role", "actorrole")],
+)
+@pytest.mark.parametrize("length", [201, 300])
+def test_a_column_that_says_more_of_its_entry_than_it_may_is_found(column, attribute, length):
+    long = an_event("needs", 51, **{attribute: "x" * 300})
+    paper = PaperLog([*(an_event("needs", seq) for seq in range(1, 51)), long])
+    with served(paper.answer) as url:
+        assert paper.verify(url)[0] == 0
+        paper.entries[50] = paper.entries[50]._replace(**{column: "x" * length})
+        status, summary = paper.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 50), summary
+    assert column in summary["problem"]
+
+
+@pytest.mark.parametrize(
     ("name", "before", "after", "value", "says"),
     [
         ("seq", '"sequence":"51"', '"sequence":"051"', "051", "query columns"),
