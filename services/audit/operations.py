@@ -1,7 +1,8 @@
 """Appending to the log what several callers hand in, in one transaction (see `intake`)."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -18,7 +19,7 @@ from services.audit.domain import Batch, Entry, Held, Known, Sifted
 from shared.db import Sessions
 from shared.events import Emission, emit_all
 from shared.tlog import merkle
-from shared.tlog.merkle import Frontier
+from shared.tlog.merkle import Frontier, Node
 
 # Each lost attempt means that somebody else appended; a few replicas take turns.
 ATTEMPTS_MAX = 100
@@ -75,6 +76,11 @@ _APPEND = f"""
     )
     SELECT count(*) FROM swapped
 """  # noqa: S608 - of our own constants
+
+# The same by two statements, with a COPY between them: whoever holds the head will swap it.
+_HOLD_HEAD = "SELECT true FROM head WHERE size = $1 AND frontier = $2 FOR UPDATE"
+
+Extended = tuple[Frontier, dict[Node, bytes]]
 
 # Of each entry of a batch where it stands; None if other content stands in its place.
 Indexes = list[int | None]
@@ -255,22 +261,49 @@ async def append(
     session   in AUTOCOMMIT, or in a transaction in which something has been asked already
     None, with nothing done, when the head is not `before` any more.
     """
-    after, nodes = merkle.extend(before, (merkle.leaf_hash(entry.body) for entry in entries))
-    swap = (
+    async with _driver(session) as driver:
+        if len(entries) < COPY_MIN:
+            extended = _extended(before, entries)
+            records = list(_records(before, entries))
+            swapped = await driver.fetchval(_APPEND, *_swap(before, extended, ends), records)
+            return extended[0] if swapped else None
+        async with driver.transaction():
+            # The head first: from here on nobody else appends.
+            if not await driver.fetchval(_HOLD_HEAD, before.size, before.to_bytes()):
+                return None
+            extended = await _copy(driver, before, entries)
+            await driver.execute(_APPEND, *_swap(before, extended, ends), [])
+            return extended[0]
+
+
+def _extended(before: Frontier, entries: Sequence[Entry]) -> Extended:
+    return merkle.extend(before, (merkle.leaf_hash(entry.body) for entry in entries))
+
+
+def _records(before: Frontier, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:
+    return ((at, *entry) for at, entry in enumerate(entries, before.size))
+
+
+def _swap(before: Frontier, extended: Extended, ends: Mapping[str, int] | None) -> tuple[Any, ...]:
+    after, nodes = extended
+    return (
         *(after.size, after.to_bytes(), before.size, before.to_bytes()),
         *([node.level for node in nodes], [node.index for node in nodes], list(nodes.values())),
         *(list(ends or ()), list((ends or {}).values())),
     )
-    records = [(at, *entry) for at, entry in enumerate(entries, before.size)]
-    async with _driver(session) as driver:
-        if len(entries) < COPY_MIN:
-            swapped = await driver.fetchval(_APPEND, *swap, records)
-        else:
-            async with driver.transaction():
-                # The head first: from here on nobody else appends.
-                if swapped := await driver.fetchval(_APPEND, *swap, []):
-                    await driver.copy_records_to_table("entry", records=records, columns=_COLUMNS)
-    return after if swapped else None
+
+
+async def _copy(driver: Any, before: Frontier, entries: Sequence[Entry]) -> Extended:
+    """Send the entries, and hash them while PostgreSQL is busy with what it was sent."""
+    loop = asyncio.get_running_loop()
+    extended: asyncio.Future[Extended] = loop.create_future()
+
+    def records() -> Iterator[tuple[Any, ...]]:
+        yield from _records(before, entries)
+        loop.call_soon(lambda: extended.set_result(_extended(before, entries)))
+
+    await driver.copy_records_to_table("entry", records=records(), columns=_COLUMNS)
+    return await extended
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -10,8 +11,12 @@ from services.audit.domain import AppendUnknown, Batch
 from shared.db import now
 from shared.events.consumer import CursorMoved
 from tests.audit.conftest import events
+from tests.audit.test_feeds import until
 from tests.audit.test_intake import a_batch, cursor_of, hand_in
 from tests.audit.test_log import alarms, entries
+from tests.audit.test_verifier import UNTOUCHED_COLUMNS
+
+WAITING = "SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
 
 
 @pytest.fixture
@@ -92,6 +97,33 @@ async def test_a_group_large_enough_for_copy_is_one_transaction_and_loses_the_sw
         assert await hand_in(one, a_batch("needs", many + 2, many, after=many + 1)) == [
             [*range(2 + 2 * many, 2 + 3 * many)]
         ]
+
+
+async def test_while_a_group_is_copied_nobody_else_can_swap_the_head(running):
+    await hand_in(running, a_batch("needs", 1, 1, after=0))
+    batch = a_batch("needs", 2, operations.COPY_MIN, after=1)
+    address = running.database_url.replace("+asyncpg", "")
+    async with (
+        asyncpg.create_pool(address, min_size=2, max_size=2) as pool,
+        pool.acquire() as holder,
+        pool.acquire() as another,
+    ):
+        held_up = holder.transaction()
+        await held_up.start()
+        await holder.execute(
+            f"INSERT INTO entry (index, body, {UNTOUCHED_COLUMNS}) SELECT 10000, body, $1,"
+            " producer, 10000, type, subject, division, actor, actor_role, time, mentions"
+            " FROM entry",
+            batch.entries[-1].key,
+        )
+        answer = asyncio.create_task(hand_in(running, batch))
+        await until(lambda: another.fetchval(f"SELECT EXISTS ({WAITING})"))
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await another.execute("SELECT FROM head FOR UPDATE NOWAIT")
+        await held_up.rollback()
+        assert await answer == [[*range(1, 1 + operations.COPY_MIN)]]
+    await running.signed(1 + operations.COPY_MIN)
+    assert (await running.verify())[0] == 0
 
 
 async def test_the_head_that_was_tampered_with_is_not_gone_on_from(running, looks):

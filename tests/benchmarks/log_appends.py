@@ -2,7 +2,8 @@
 
 One by one: `callers` at once, each handing in one entry and waiting until it is on disk, against
 one INSERT a call over a pool of 16 connections. In batches of 1,000: against the better of COPY and
-INSERT of many rows. Both into a table without an index and into one with the log's.
+INSERT of many rows. Both into a table without an index and into one with the log's; and once more
+where neither has the indexes that only the trail's searches need.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ _TYPES = (
     *("bigint", "bytea", "uuid", "text", "bigint", "text", "text", "text", "text"),
     *("text", "timestamptz", "text"),
 )
+_TRAIL = (
+    "SELECT indexrelid::regclass::text FROM pg_index"
+    " WHERE indrelid = 'entry'::regclass AND NOT indisunique"
+)
 _ONE = f"INSERT INTO {{}} VALUES ({', '.join(f'${n}' for n in range(1, 13))})"
 
 
@@ -61,12 +66,26 @@ class Rows:
 
 
 async def measure(server: Postgres, folder: Path) -> dict[str, float]:
-    url = await new_database(server, "appends")
+    found: dict[str, float] = {}
+    for trail in (True, False):
+        name = "appends" if trail else "appends_no_trail"
+        print("the log as it is" if trail else "log and tables without the indexes of the trail")
+        url = await new_database(server, name)
+        await _set_up(url, trail=trail)
+        figures = await _measure(url, folder / name, trail=trail)
+        found |= {f"{each}{'' if trail else '_no_trail'}": value for each, value in figures.items()}
+    return found
+
+
+async def _set_up(url: str, *, trail: bool) -> None:
     setting = await asyncpg.connect(url)
     durable = await setting.fetchval(
         "SELECT current_setting('fsync') || current_setting('synchronous_commit')"
     )
     assert durable == "onon", "appends are measured on disk"
+    if not trail:
+        for (index,) in await setting.fetch(_TRAIL):
+            await setting.execute(f"DROP INDEX {index}")
     columns = ", ".join(COLUMNS)
     for table in PLAIN:
         await setting.execute(f"CREATE TABLE {table} AS SELECT {columns} FROM entry LIMIT 0")
@@ -74,10 +93,13 @@ async def measure(server: Postgres, folder: Path) -> dict[str, float]:
         await setting.execute(f"CREATE TABLE {table} (LIKE entry INCLUDING INDEXES)")
         await setting.execute(f"ALTER TABLE {table} DROP COLUMN leaf")
     await setting.close()
+
+
+async def _measure(url: str, state_dir: Path, *, trail: bool) -> dict[str, float]:
     rows = Rows()
     found: dict[str, float] = {}
     async with (
-        appending(url, folder / "appends") as log,
+        appending(url, state_dir, tidies=trail) as log,
         asyncpg.create_pool(url, min_size=CONNECTIONS, max_size=CONNECTIONS) as pool,
     ):
         await log.publisher.may_write()

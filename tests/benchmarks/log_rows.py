@@ -113,7 +113,8 @@ async def _tidying(sessions: Sessions) -> None:
 
 
 @contextlib.asynccontextmanager
-async def appending(url: str, state_dir: Path) -> AsyncIterator[Appending]:
+async def appending(url: str, state_dir: Path, *, tidies: bool = True) -> AsyncIterator[Appending]:
+    """With `tidies`, the index of mentions is put in order beside it, as by the service's clock."""
     state_dir.mkdir(exist_ok=True)
     engine = make_engine(with_driver(url))
     sessions = async_sessionmaker(engine, expire_on_commit=False)
@@ -122,7 +123,9 @@ async def appending(url: str, state_dir: Path) -> AsyncIterator[Appending]:
     app: Any = SimpleNamespace(state=SimpleNamespace(sessions=sessions, reading_sessions=reading))
     publisher = Publisher(StateDirectory(state_dir), KeyFiles(state_dir, ORIGIN), 0.2)
     intake = Intake(publisher)
-    running = (publisher.run(app), intake.run(app), _tidying(sessions))
+    running = [publisher.run(app), intake.run(app)]
+    if tidies:
+        running.append(_tidying(sessions))
     tasks = [asyncio.create_task(each) for each in running]
     try:
         yield Appending(intake, publisher)
