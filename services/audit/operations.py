@@ -77,9 +77,10 @@ _APPEND = f"""
     SELECT count(*) FROM swapped
 """  # noqa: S608 - of our own constants
 
-# The same by two statements, with a COPY between them: whoever holds the head will swap it.
+# Before a COPY, until the swap after it: whoever else appends, in either way, waits here.
 _HOLD_HEAD = "SELECT true FROM head WHERE size = $1 AND frontier = $2 FOR UPDATE"
 
+# The new head, and the nodes just completed.
 Extended = tuple[Frontier, dict[Node, bytes]]
 
 # Of each entry of a batch where it stands; None if other content stands in its place.
@@ -272,7 +273,8 @@ async def append(
             if not await driver.fetchval(_HOLD_HEAD, before.size, before.to_bytes()):
                 return None
             extended = await _copy(driver, before, entries)
-            await driver.execute(_APPEND, *_swap(before, extended, ends), [])
+            if not await driver.fetchval(_APPEND, *_swap(before, extended, ends), []):
+                raise domain.LogContended  # undone: without its head nothing may stay
             return extended[0]
 
 
@@ -296,14 +298,15 @@ def _swap(before: Frontier, extended: Extended, ends: Mapping[str, int] | None) 
 async def _copy(driver: Any, before: Frontier, entries: Sequence[Entry]) -> Extended:
     """Send the entries, and hash them while PostgreSQL is busy with what it was sent."""
     loop = asyncio.get_running_loop()
-    extended: asyncio.Future[Extended] = loop.create_future()
+    made: list[Extended] = []
 
     def records() -> Iterator[tuple[Any, ...]]:
         yield from _records(before, entries)
-        loop.call_soon(lambda: extended.set_result(_extended(before, entries)))
+        # The driver sends the last of them and waits: then is the loop's next turn.
+        loop.call_soon(lambda: made.append(_extended(before, entries)))
 
     await driver.copy_records_to_table("entry", records=records(), columns=_COLUMNS)
-    return await extended
+    return made[0] if made else _extended(before, entries)  # it failed there: tell the caller
 
 
 @contextlib.asynccontextmanager

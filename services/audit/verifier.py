@@ -1001,6 +1001,7 @@ ANY_KEY = b"00000000-0000-0000-0000-000000000000"
 ANY_TRACE = b'"traceparent":"00-00000000000000000000000000000000-0000000000000000-00",'.translate(
     TO_ZEROS
 )
+ANY_MOMENT = b"0000-00-00T00:00:00.000000Z"
 BETWEEN = os.urandom(12).hex()  # not to be foreseen, so in no entry
 
 
@@ -1069,6 +1070,8 @@ def _rows_in(group: Group, count: int) -> Rows | None:
             and list(map(str, numbers)) == seqs
             and 0 < min(numbers) <= max(numbers) < 2**63
             and "\x1e".join(keys).encode().translate(TO_ZEROS) == b"\x1e".join([ANY_KEY] * count)
+            and "\x1e".join(moments).encode().translate(TO_ZEROS)
+            == b"\x1e".join([ANY_MOMENT] * count)
         ):
             return None
         between = f',"{BETWEEN}",'.join(

@@ -163,7 +163,10 @@ class PaperLog:
     def _row(self, entry: domain.Entry) -> list[str]:
         """As the database has it: what is null, or an empty division, as a backslash."""
         mentions: Any = entry.mentions
-        fraction = f".{entry.time:%f}".rstrip("0.") if entry.time else ""
+        moment: Any = entry.time  # a text for what only PostgreSQL can hold
+        if isinstance(moment, datetime):
+            fraction = f".{moment:%f}".rstrip("0.")
+            moment = f"{moment:%Y-%m-%d %H:%M:%S}{fraction}+00"
         values = (
             entry.producer,
             entry.seq,
@@ -173,7 +176,7 @@ class PaperLog:
             "" if entry.division is None else entry.division or None,
             entry.key,
             entry.subject,
-            entry.time and f"{entry.time:%Y-%m-%d %H:%M:%S}{fraction}+00",
+            moment,
             entry.type,
         )
         return ["\\" if each is None else str(each) for each in values]
@@ -189,7 +192,7 @@ class PaperLog:
             "division": entry.division,
             "actor": entry.actor,
             "actor_role": entry.actor_role,
-            "time": entry.time and entry.time.isoformat(),
+            "time": entry.time.isoformat() if isinstance(entry.time, datetime) else entry.time,
             "mentions": entry.mentions and list(map(str, entry.mentions)),
         }
 

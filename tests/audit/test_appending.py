@@ -16,8 +16,6 @@ from tests.audit.test_intake import a_batch, cursor_of, hand_in
 from tests.audit.test_log import alarms, entries
 from tests.audit.test_verifier import UNTOUCHED_COLUMNS
 
-WAITING = "SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
-
 
 @pytest.fixture
 def looks(monkeypatch):
@@ -117,7 +115,8 @@ async def test_while_a_group_is_copied_nobody_else_can_swap_the_head(running):
             batch.entries[-1].key,
         )
         answer = asyncio.create_task(hand_in(running, batch))
-        await until(lambda: another.fetchval(f"SELECT EXISTS ({WAITING})"))
+        held = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid)))"
+        await until(lambda: another.fetchval(held, holder.get_server_pid()))
         with pytest.raises(asyncpg.LockNotAvailableError):
             await another.execute("SELECT FROM head FOR UPDATE NOWAIT")
         await held_up.rollback()
@@ -126,12 +125,30 @@ async def test_while_a_group_is_copied_nobody_else_can_swap_the_head(running):
     assert (await running.verify())[0] == 0
 
 
-async def test_the_head_that_was_tampered_with_is_not_gone_on_from(running, looks):
+@pytest.mark.parametrize("count", [1, operations.COPY_MIN])
+async def test_the_head_that_was_tampered_with_is_not_gone_on_from(running, looks, count):
     await hand_in(running, a_batch("needs", 1, 1, after=0))
     await running.tamper("UPDATE head SET frontier = sha256('another')")
-    await hand_in(running, a_batch("needs", 2, 1, after=1))
+    await hand_in(running, a_batch("needs", 2, count, after=1))
     assert len(looks) == 2
     assert "head" in await running.refused()
+
+
+async def test_a_group_whose_hashing_fails_while_it_is_copied_leaves_the_writer_alive(
+    running, monkeypatch
+):
+    left = [MemoryError(), MemoryError()]  # while it is copied, and after it
+
+    def fails_twice(*arguments, extended=operations._extended):
+        if left:
+            raise left.pop()
+        return extended(*arguments)
+
+    monkeypatch.setattr(operations, "_extended", fails_twice)
+    batch = a_batch("needs", 1, operations.COPY_MIN, after=0)
+    async with asyncio.timeout(60):
+        assert [type(each) for each in await hand_in(running, batch)] == [MemoryError]
+        assert await hand_in(running, batch) == [[*range(operations.COPY_MIN)]]
 
 
 async def test_the_clock_puts_new_mentions_in_order(start):

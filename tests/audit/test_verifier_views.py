@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from services.audit import domain, verifier
+from shared.bodies import render_moment
 from shared.tlog.checkpoints import Checkpoint
 from shared.tlog.notes import Cosigner, Signer
 from tests.audit.conftest import ORIGIN, an_event
@@ -751,6 +752,8 @@ NEED = str(UUID(int=3))
         ({"traceparent": TRACE.upper()}, False),
         ({"division": ""}, False),
         ({"actor": 'a "name"'}, False),
+        ({"actor": "x" * 200}, True),
+        ({"actor": "x" * 201}, False),
         ({"actor": "a\x1eb", "subject": "c\x1fd"}, False),
     ],
 )
@@ -787,7 +790,7 @@ def test_a_column_that_could_pass_for_another_is_found(paper, name, value):
 )
 @pytest.mark.parametrize("length", [201, 300])
 def test_a_column_that_says_more_of_its_entry_than_it_may_is_found(column, attribute, length):
-    long = an_event("needs", 51, **{attribute: "x" * 300})
+    long = an_event("needs", 51, **{attribute: "x" * length})
     paper = PaperLog([*(an_event("needs", seq) for seq in range(1, 51)), long])
     with served(paper.answer) as url:
         assert paper.verify(url)[0] == 0
@@ -822,6 +825,25 @@ def test_what_is_signed_and_stored_alike_must_have_its_form_all_the_same(
         status, summary = paper.verify(url)
     assert (status, summary["first_bad_index"]) == (1, 100), summary
     assert says in summary["problem"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *("infinity", "-infinity", "294276-12-31 00:00:00.1234+00"),
+        *("10000-01-01 00:00:00.12345+00", "0044-03-15 00:00:00.123456+00 BC"),
+    ],
+)
+def test_a_time_is_a_time_also_where_what_is_signed_is_stored_alike(paper, told):
+    entry = paper.entries[100]
+    signed = told.replace(" ", "T").replace("+00", "Z")
+    body = entry.body.replace(render_moment(entry.time).encode(), signed.encode())
+    assert body != entry.body
+    paper.entries[100] = entry._replace(body=body, time=told)
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url)
+    assert (status, summary["first_bad_index"]) == (1, 100), summary
+    assert "query columns are not those of the entry: time" in summary["problem"]
 
 
 @pytest.mark.parametrize("level", ["entries", "0"])

@@ -78,7 +78,7 @@ async def make_thing(
         raise RuntimeError("secret detail")
     if body.name == "cut off":  # as asyncpg says it when the server is killed in mid-question
         raise asyncpg.InternalClientError("cannot switch to state 12")
-    if body.name == "cut off while it is made":  # between what SQLAlchemy sets up and asks
+    if body.name == "cut off while it is made":  # as asyncpg says it then, past SQLAlchemy
         raise asyncpg.InterfaceError("connection is closed")
     if body.name == "shut down while it is made":
         raise asyncpg.AdminShutdownError("terminating connection")

@@ -469,15 +469,24 @@ async def test_what_was_fetched_ahead_is_not_applied_when_the_cursor_is_elsewher
     assert await effects(sessions) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Unavailable("shut for a while"), "unavailable"),
+        # Of a connection lost while it is made, as asyncpg says it past SQLAlchemy.
+        (asyncpg.InterfaceError("connection is closed"), "InterfaceError"),
+        (asyncpg.AdminShutdownError("terminating connection"), "AdminShutdownError"),
+    ],
+)
 async def test_no_event_is_blamed_when_its_receiver_cannot_take_any(
-    client, maker, feed, sessions, effect_table
+    client, maker, feed, sessions, effect_table, error, told
 ):
     await make_things(client, maker, 3)
     tried: list[int] = []
 
     async def is_shut(session, events: list[CloudEvent]) -> None:
         tried.append(len(events))
-        raise Unavailable("shut for a while")
+        raise error
 
     consumer = Consumer("sample", feed, is_shut)
     async with running(consumer.run(sessions)):
@@ -486,7 +495,7 @@ async def test_no_event_is_blamed_when_its_receiver_cannot_take_any(
             return len(tried) >= 2
 
         await until(tried_again)
-        assert consumer.stopped_at == "sample: unavailable"
+        assert consumer.stopped_at == f"sample: {told}"
     assert tried == [3] * len(tried)  # not one by one
 
 
