@@ -182,6 +182,7 @@ class PaperLog:
         return ["\\" if each is None else str(each) for each in values]
 
     def _columns(self, index: int, entry: domain.Entry) -> dict[str, Any]:
+        moment: Any = entry.time
         return {
             "index": index,
             "event_id": str(entry.key),
@@ -192,7 +193,7 @@ class PaperLog:
             "division": entry.division,
             "actor": entry.actor,
             "actor_role": entry.actor_role,
-            "time": entry.time.isoformat() if isinstance(entry.time, datetime) else entry.time,
+            "time": moment.isoformat() if isinstance(moment, datetime) else moment,
             "mentions": entry.mentions and list(map(str, entry.mentions)),
         }
 
