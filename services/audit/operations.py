@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import Row, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.audit import domain
 from services.audit.contract import PRODUCERS
 from services.audit.domain import Batch, Entry, Held, Known, Sifted
-from shared.db import Sessions
+from shared.db import DRIVER_ERRORS, CutOff, Sessions
 from shared.events import Emission, emit_all
 from shared.tlog import merkle
 from shared.tlog.merkle import Frontier, Node
@@ -319,10 +318,10 @@ async def _driver(session: AsyncSession) -> AsyncIterator[Any]:
     )
     try:
         yield driver
-    except asyncpg.InternalClientError:  # cut off while it asked: nobody else may get it
+    except CutOff:  # cut off while it asked: nobody else may get it
         driver.terminate()
         raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         state = getattr(error, "sqlstate", None) or ""
         kind = IntegrityError if state.startswith("23") else DBAPIError
         raise kind(None, None, error, hide_parameters=True) from error
