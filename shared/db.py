@@ -1,5 +1,6 @@
 """The database of one service: engine, one transaction a request, names of constraints, locks."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
@@ -128,6 +129,26 @@ STORAGE_ERRORS = (OSError, DBAPIError, PoolTimeout, *DRIVER_ERRORS)
 
 # SQLSTATE classes: connection lost, transaction rolled back (deadlock), resources, intervention.
 _PASSING = frozenset({"08", "40", "53", "57"})
+
+
+@contextlib.asynccontextmanager
+async def driver_of(session: AsyncSession) -> AsyncIterator[Any]:
+    """The session's connection as asyncpg has it, for COPY, and where SQLAlchemy's way to it would
+    cost as much as the work: some ten entries appended, some thousand read. Errors are
+    SQLAlchemy's all the same.
+    """
+    driver: Any = await session.run_sync(
+        lambda each: each.connection().connection.driver_connection
+    )
+    try:
+        yield driver
+    except CutOff:  # cut off while it asked: nobody else may get it
+        driver.terminate()
+        raise
+    except DRIVER_ERRORS as error:
+        state = getattr(error, "sqlstate", None) or ""
+        kind = IntegrityError if state.startswith("23") else DBAPIError
+        raise kind(None, None, error, hide_parameters=True) from error
 
 
 def is_passing(error: Exception) -> bool:

@@ -2,20 +2,20 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit import domain
 from services.audit.contract import PRODUCERS
 from services.audit.domain import Batch, Entry, Held, Known, Sifted
-from shared.db import DRIVER_ERRORS, CutOff, Sessions
+from shared.db import Sessions, driver_of
 from shared.events import Emission, emit_all
 from shared.tlog import merkle
 from shared.tlog.merkle import Frontier, Node
@@ -261,7 +261,7 @@ async def append(
     session   in AUTOCOMMIT, or in a transaction in which something has been asked already
     None, with nothing done, when the head is not `before` any more.
     """
-    async with _driver(session) as driver:
+    async with driver_of(session) as driver:
         if len(entries) < COPY_MIN:
             extended = _extended(before, entries)
             records = list(_records(before, entries))
@@ -306,22 +306,3 @@ async def _copy(driver: Any, before: Frontier, entries: Sequence[Entry]) -> Exte
 
     await driver.copy_records_to_table("entry", records=records(), columns=_COLUMNS)
     return made[0] if made else _extended(before, entries)  # it failed there: tell the caller
-
-
-@contextlib.asynccontextmanager
-async def _driver(session: AsyncSession) -> AsyncIterator[Any]:
-    """The session's connection as asyncpg has it, for COPY, and because SQLAlchemy's way to it
-    costs as much as appending some ten entries. Errors are SQLAlchemy's all the same.
-    """
-    driver: Any = await session.run_sync(
-        lambda each: each.connection().connection.driver_connection
-    )
-    try:
-        yield driver
-    except CutOff:  # cut off while it asked: nobody else may get it
-        driver.terminate()
-        raise
-    except DRIVER_ERRORS as error:
-        state = getattr(error, "sqlstate", None) or ""
-        kind = IntegrityError if state.startswith("23") else DBAPIError
-        raise kind(None, None, error, hide_parameters=True) from error

@@ -341,6 +341,24 @@ async def test_a_column_that_is_null_is_found_though_its_neighbour_tells_its_row
     assert (status, summary["first_bad_index"]) == (1, 70), summary
 
 
+@pytest.mark.parametrize(
+    ("column", "before"),
+    [("seq", "producer"), ("mentions", "actor_role"), ("key", "division"), ("time", "subject")],
+)
+async def test_a_column_that_is_null_is_found_though_the_one_before_it_tells_it(
+    filled, column, before
+):
+    """Of what is null nothing would be told, and the text would be the same."""
+    await filled.tamper(
+        "SET timezone = 'UTC'",
+        f"ALTER TABLE entry ALTER COLUMN {column} DROP NOT NULL",
+        f"UPDATE entry SET {before} = concat_ws(chr(31), {before}, {column}), {column} = NULL"
+        " WHERE index = 70",
+    )
+    status, summary = await filled.verify()
+    assert (status, summary["first_bad_index"]) == (1, 70), summary
+
+
 FORGED = (
     f"INSERT INTO entry (index, body, {UNTOUCHED_COLUMNS}) SELECT 319, body, gen_random_uuid(),"
     " 'matching', 1, type, subject, division, actor, actor_role, time, mentions FROM entry"

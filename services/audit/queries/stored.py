@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.audit.domain import EntriesMissing, TileNotFound, TooManyBytes
+from shared.db import driver_of
 
 ROWS_MAX = 8_192
 ROWS_AT_ONCE = 2_048  # read before their bytes are counted
@@ -16,32 +17,32 @@ GROUP = 64  # rows told together, a bit each; larger aggregates cost more than f
 BYTES_SUM_MAX = 16 * 1024 * 1024  # of one answer; who is refused even 256 entries reads tiles
 
 # What is null, or reads like something else (an empty division), stands as a backslash: no value
-# that the verifier compares in bulk has one.
-_TOLD = (
-    *("producer", "CAST(seq AS text)", "actor", "actor_role", "CAST(mentions AS text)"),
-    r"CASE division WHEN '' THEN '\' ELSE coalesce(division, '') END",
-    *("CAST(key AS text)", "subject", "CAST(time AS text)", "type"),
-)
-_COLUMNS = r" || E'\x1f' || ".join(rf"coalesce({each}, '\')" for each in _TOLD)
+# that the verifier compares in bulk has one. A null of another type than text would be left out
+# by `concat_ws`; a row with such a one stands as one backslash, and so has too few values.
+_COLUMNS = r"""
+    CASE WHEN num_nulls(seq, mentions, key, time) = 0 THEN concat_ws(E'\x1f',
+      coalesce(producer, '\'), seq, coalesce(actor, '\'), coalesce(actor_role, '\'), mentions,
+      CASE division WHEN '' THEN '\' ELSE coalesce(division, '') END, key,
+      coalesce(subject, '\'), time, coalesce(type, '\'))
+    ELSE '\' END
+"""
 # With a limit they are read in order from the index; else PostgreSQL collects and sorts each group.
 # One more than a group has shows an index that stands twice; `there`, a bit each, one that lacks.
 # Nothing is left out for being null or none: a leaf hash is missed in `rows`, a body brings a 0.
-_GROUPS = text(
-    rf"""
+_GROUPS = rf"""
     SELECT (SELECT max(size) FROM checkpoint) AS signed, part.*
-    FROM generate_series(CAST(:lo AS bigint), CAST(:hi AS bigint) - 1, {GROUP}) AS lo, LATERAL (
+    FROM generate_series($1::bigint, $2::bigint - 1, {GROUP}) AS lo, LATERAL (
       SELECT count(*) FILTER (WHERE octet_length(leaf) = 32) AS rows,
              bit_or(CAST(1 AS bigint) << CAST(index - lo AS int)) AS there,
              convert_to(string_agg({_COLUMNS}, E'\x1f'), 'UTF8') AS columns,
              string_agg(leaf, ''::bytea) AS leaves,
              string_agg(coalesce(body, '\x00'), '\x00'::bytea) AS bodies
       FROM (
-        SELECT * FROM entry WHERE index >= lo AND index < least(lo + {GROUP}, :hi)
+        SELECT * FROM entry WHERE index >= lo AND index < least(lo + {GROUP}, $2)
         ORDER BY index LIMIT {GROUP} + 1
       ) AS row
     ) AS part
-    """  # noqa: S608 - of our own constants
-)
+"""  # noqa: S608 - of our own constants
 
 _CHECKPOINTS = text(
     """
@@ -67,20 +68,22 @@ async def rows(session: AsyncSession, first: int, limit: int) -> bytes:
     end = first + limit
     answer: list[bytes] = []
     bytes_sum = 0
-    for lo in range(first, end, ROWS_AT_ONCE):
-        hi = min(lo + ROWS_AT_ONCE, end)
-        groups = (await session.execute(_GROUPS, {"lo": lo, "hi": hi})).all()
-        if end > (groups[0].signed or 0):
-            raise TileNotFound
-        for first_of, group in zip(range(lo, hi, GROUP), groups, strict=True):
-            count = min(GROUP, hi - first_of)
-            if group.rows != count or group.there % 2**64 != 2**count - 1:
-                raise EntriesMissing(first_of)
-            for block in (group.columns, group.leaves, group.bodies):
-                answer += (struct.pack(">I", len(block)), block)
-                bytes_sum += len(block)
-        if bytes_sum > BYTES_SUM_MAX:
-            raise TooManyBytes(BYTES_SUM_MAX)
+    async with driver_of(session) as driver:
+        for lo in range(first, end, ROWS_AT_ONCE):
+            hi = min(lo + ROWS_AT_ONCE, end)
+            groups = await driver.fetch(_GROUPS, lo, hi)
+            if end > (groups[0]["signed"] or 0):
+                raise TileNotFound
+            for first_of, group in zip(range(lo, hi, GROUP), groups, strict=True):
+                _, rows, there, *blocks = group
+                count = min(GROUP, hi - first_of)
+                if rows != count or there % 2**64 != 2**count - 1:
+                    raise EntriesMissing(first_of)
+                for block in blocks:
+                    answer += (struct.pack(">I", len(block)), block)
+                    bytes_sum += len(block)
+            if bytes_sum > BYTES_SUM_MAX:
+                raise TooManyBytes(BYTES_SUM_MAX)
     return b"".join(answer)
 
 
