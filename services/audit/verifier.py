@@ -58,7 +58,7 @@ except ImportError:  # an older `cryptography`: such signatures are then not cou
 WIDTH = 256  # hashes of a tile
 CHUNK = 8_192  # entries read at once: a perfect subtree of 16 tiles
 GROUP = 64  # entries whose columns are told together
-TILE_EVERY = 64  # every so many published tiles are compared with what was read in bulk
+TILE_EVERY = 256  # of so many published tiles one is compared with what was read in bulk
 PROCESSES_FROM = 50_000  # entries from which further processes are worth their start
 REQUEST_S = 120.0  # longest time for one answer, however slowly it trickles
 CONNECT_S = 30.0
@@ -743,7 +743,8 @@ class Source:
     base_url: str
     until: float
     size: int  # of the log
-    every_tile: bool
+    tile_every: int  # of so many published tiles one is compared: the first, and so on from it
+    tile_first: int
     leaves: Path | None  # leaf hashes kept outside, and how many of them were signed
     leaves_count: int
     wanted: frozenset[str]  # entries by event id or index, for disclosures
@@ -940,7 +941,8 @@ def _compare_published(
     for at in range(0, len(bodies), WIDTH):
         tile, width = (part.first + at) // WIDTH, min(WIDTH, len(bodies) - at)
         last = part.first + at + width >= source.size
-        if not (source.every_tile or last or tile % TILE_EVERY == 0):
+        chosen = tile % source.tile_every == source.tile_first
+        if not (chosen or last or tile == 0):
             continue
         mine = {
             "entries": b"".join(struct.pack(">H", len(b)) + b for b in bodies[at : at + width]),
@@ -2035,7 +2037,9 @@ class Verification:
             self.options.url,
             self.options.until,
             size,
-            self.options.every_tile,
+            1 if self.options.every_tile else TILE_EVERY,
+            # Others in each run, so that nobody can know which.
+            0 if self.options.every_tile else int.from_bytes(os.urandom(4)) % TILE_EVERY,
             self.evidence.leaves,
             self.evidence.copy.size if self.evidence.copy else 0,
             self.options.wanted,

@@ -862,6 +862,23 @@ def test_a_published_tile_that_differs_is_found_when_all_are_looked_at(level):
     assert f"the published tile ({level})" in summary["problem"]
 
 
+def test_nobody_knows_which_published_tiles_a_run_looks_at(monkeypatch):
+    monkeypatch.setattr(verifier, "TILE_EVERY", 2)
+    paper = PaperLog(events_of_two(600))
+
+    def rewrite(path, true):
+        return (200, true[1][:-1] + b"?") if path == "/tile/0/001" else true
+
+    paper.rewrite = rewrite
+    found = set()
+    with served(paper.answer) as url:
+        for _ in range(60):  # all alike: once in 2^59
+            found.add(paper.verify(url)[0])
+            if found == {0, 1}:
+                break
+    assert found == {0, 1}
+
+
 def test_a_stored_leaf_hash_is_compared_though_its_tile_is_not_looked_at():
     paper = PaperLog(events_of_two(600))
     leaf = paper.leaves[300]
