@@ -370,6 +370,16 @@ def sift(entries: Iterable[Entry], known: Known) -> Sifted:
     return sifted
 
 
+def following(entries: Iterable[Entry], last_seqs: Mapping[str, int]) -> dict[str, int] | None:
+    """Each producer's highest number after these entries; None unless each has the next one."""
+    after = dict(last_seqs)
+    for entry in entries:
+        if entry.seq != after[entry.producer] + 1:
+            return None
+        after[entry.producer] = entry.seq
+    return after
+
+
 def _alarm(alarm: Any, entry: Entry, seq_due: int | None) -> AlarmRaised:
     return AlarmRaised(
         alarm=alarm,

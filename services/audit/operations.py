@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -105,8 +104,12 @@ class _Plan:
     sifted: Sifted
 
     def answers(self) -> list[Indexes | None]:
-        indexes = iter(self.sifted.indexes)
-        return [list(islice(indexes, len(each.entries))) if each else None for each in self.due]
+        answers, at = list[Indexes | None](), 0
+        for batch in self.due:
+            after = at + len(batch.entries) if batch else at
+            answers.append(self.sifted.indexes[at:after] if batch else None)
+            at = after
+        return answers
 
     def afterwards(self, head: Frontier) -> Standing:
         return Standing(head, {**self.standing.cursors, **self.ends}, self.sifted.last_seqs)
@@ -160,17 +163,17 @@ def _expected(
     It holds if it can be carried out: the swap finds whether anybody has appended since, and unique
     indexes whatever the log has already. Nothing else can have moved a cursor past these entries:
     it would have found them, or what stands in their place, in the log.
-    None where more must be known: a cursor or a number is not the next, or something is wrong.
+    None where more must be known: a cursor or a number is not the next.
     """
     if standing is None or standing.head.size < size_signed:
         return None
     due, ends = domain.due(batches, standing.cursors)
     entries = [entry for batch in due if batch for entry in batch.entries]
-    if None in due:
+    last_seqs = domain.following(entries, standing.last_seqs)
+    if None in due or not entries or last_seqs is None:
         return None
-    # A number that is told again looks late from here, and so is looked up.
-    sifted = domain.sift(entries, Known(standing.head.size, {}, {}, standing.last_seqs))
-    return None if sifted.alarms or not sifted.new else _Plan(standing, due, ends, sifted)
+    indexes = range(standing.head.size, standing.head.size + len(entries))
+    return _Plan(standing, due, ends, Sifted(entries, [], list(indexes), last_seqs))
 
 
 async def _take_in_with_alarms(
@@ -278,7 +281,7 @@ async def append(
 
 
 def _extended(before: Frontier, entries: Sequence[Entry]) -> Extended:
-    return merkle.extend(before, (merkle.leaf_hash(entry.body) for entry in entries))
+    return merkle.extend(before, [merkle.leaf_hash(entry.body) for entry in entries])
 
 
 def _records(before: Frontier, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:

@@ -72,6 +72,15 @@ async def test_what_is_in_the_log_is_found_also_without_a_look(start, count):
         assert len(await entries(one)) == 2 + count
 
 
+async def test_an_id_that_a_group_has_twice_is_found_though_its_numbers_follow(running, looks):
+    await hand_in(running, a_batch("needs", 1, 1))
+    first, second = a_batch("needs", 2, 2).entries
+    batch = Batch("needs", [first, second._replace(key=first.key)])
+    assert await hand_in(running, batch, a_batch("donors", 1, 1)) == [[1, None], [2]]
+    assert [each["alarm"] for each in await alarms(running)] == ["content_repeated"]
+    assert await hand_in(running, a_batch("needs", 4, 1)) == [[3]]
+
+
 async def test_a_group_large_enough_for_copy_is_one_transaction_and_loses_the_swap_whole(start):
     many = operations.COPY_MIN
     async with start() as one, start() as other:
