@@ -40,7 +40,9 @@ class World:
         self.urls = {name: f"http://127.0.0.1:{free_port()}" for name in SERVICES}
         self.apps: dict[str, FastAPI] = {}
         self.settings: dict[str, Any] = {}
-        self.client = httpx.AsyncClient(timeout=60, verify=certificates())
+        # The servers close what was idle for five seconds: never reuse what may be closing.
+        limits = httpx.Limits(keepalive_expiry=1.0)
+        self.client = httpx.AsyncClient(timeout=60, verify=certificates(), limits=limits)
         self._idle: defaultdict[str, list[Any]] = defaultdict(list)
         self._stops: dict[str, Callable[[], Awaitable[None]]] = {}
         self.clerk = token("entry_clerk", subject="clerk", division=CITY)
