@@ -134,7 +134,7 @@ _PASSING = frozenset({"08", "40", "53", "57"})
 @contextlib.asynccontextmanager
 async def driver_of(session: AsyncSession) -> AsyncIterator[Any]:
     """The session's connection as asyncpg has it, for COPY, and where SQLAlchemy's way to it would
-    cost as much as the work: some ten entries appended, some thousand read. Errors are
+    cost as much as the work: some ten entries appended, some hundred read. Errors are
     SQLAlchemy's all the same.
     """
     driver: Any = await session.run_sync(
@@ -148,7 +148,10 @@ async def driver_of(session: AsyncSession) -> AsyncIterator[Any]:
     except DRIVER_ERRORS as error:
         state = getattr(error, "sqlstate", None) or ""
         kind = IntegrityError if state.startswith("23") else DBAPIError
-        raise kind(None, None, error, hide_parameters=True) from error
+        is_lost = driver.is_closed()
+        raise kind(
+            None, None, error, hide_parameters=True, connection_invalidated=is_lost
+        ) from error
 
 
 def is_passing(error: Exception) -> bool:

@@ -161,8 +161,8 @@ def _expected(
     """The plan of a group that goes on where our last one ended, without a look at the database.
 
     It holds if it can be carried out: the swap finds whether anybody has appended since, and unique
-    indexes whatever the log has already. Nothing else can have moved a cursor past these entries:
-    it would have found them, or what stands in their place, in the log.
+    indexes whatever the log has already, or the group has twice. Nothing else can have moved a
+    cursor past these entries: it would have found them, or what stands in their place, in the log.
     None where more must be known: a cursor or a number is not the next.
     """
     if standing is None or standing.head.size < size_signed:

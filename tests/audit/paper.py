@@ -161,7 +161,9 @@ class PaperLog:
         return b"".join(struct.pack(">I", len(each)) + each for each in (columns, leaves, block))
 
     def _row(self, entry: domain.Entry) -> list[str]:
-        """As the database has it: what is null, or an empty division, as a backslash."""
+        """As the service tells it: what is null, or an empty division, as a backslash."""
+        if None in (entry.seq, entry.mentions, entry.key, entry.time):
+            return ["\\"] * 10
         mentions: Any = entry.mentions
         moment: Any = entry.time  # a text for what only PostgreSQL can hold
         if isinstance(moment, datetime):
@@ -172,7 +174,7 @@ class PaperLog:
             entry.seq,
             entry.actor,
             entry.actor_role,
-            mentions and "{" + ",".join(map(str, mentions)) + "}",
+            "{" + ",".join(map(str, mentions)) + "}",
             "" if entry.division is None else entry.division or None,
             entry.key,
             entry.subject,

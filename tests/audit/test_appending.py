@@ -10,7 +10,7 @@ from services.audit import domain, intake, operations
 from services.audit.domain import AppendUnknown, Batch
 from shared.db import now
 from shared.events.consumer import CursorMoved
-from tests.audit.conftest import events
+from tests.audit.conftest import an_event, events
 from tests.audit.test_feeds import until
 from tests.audit.test_intake import a_batch, cursor_of, hand_in
 from tests.audit.test_log import alarms, entries
@@ -49,8 +49,9 @@ async def test_where_another_replica_appended_or_moved_the_cursor_it_looks_again
         assert await hand_in(one, early) == [[3, 4]]
         feed = Batch("matching", early.entries, after=0)
         assert await hand_in(other, feed) == [[3, 4]]
+        more = (a_batch("donors", 2, 1, after=1), a_batch("matching", 3, 1, after=2))
+        assert await hand_in(one, *more) == [[5], [6]]
         assert [type(each) for each in await hand_in(one, feed)] == [CursorMoved]
-        assert await hand_in(one, a_batch("matching", 3, 1, after=2)) == [[5]]
         assert await alarms(one) == []
 
 
@@ -70,6 +71,27 @@ async def test_what_is_in_the_log_is_found_also_without_a_look(start, count):
         assert [type(each) for each in await hand_in(other, batch)] == [CursorMoved]
         assert [each["alarm"] for each in await alarms(one)] == ["content_repeated"]
         assert len(await entries(one)) == 2 + count
+
+
+@pytest.mark.parametrize(
+    ("groups", "raised"),
+    [
+        ([[2, 4]], ["sequence_gap"]),
+        ([[2], [5]], ["sequence_gap"]),
+        ([[5, 3]], ["sequence_gap", "sequence_late"]),
+        ([[5], [6], [3]], ["sequence_gap", "sequence_late"]),
+    ],
+)
+async def test_a_number_that_does_not_follow_the_last_group_is_logged_with_an_alarm(
+    running, groups, raised
+):
+    await hand_in(running, a_batch("needs", 1, 1))
+    for numbers in groups:
+        more = [domain.entry_of("needs", an_event("needs", seq)) for seq in numbers]
+        assert None not in (await hand_in(running, Batch("needs", more)))[0]
+    assert [each["alarm"] for each in await alarms(running)] == raised
+    told = [number for numbers in groups for number in numbers]
+    assert [row["seq"] for row in await entries(running)] == [1, *told]
 
 
 async def test_an_id_that_a_group_has_twice_is_found_though_its_numbers_follow(running, looks):

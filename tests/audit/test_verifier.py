@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -343,7 +344,10 @@ async def test_a_column_that_is_null_is_found_though_its_neighbour_tells_its_row
 
 @pytest.mark.parametrize(
     ("column", "before"),
-    [("seq", "producer"), ("mentions", "actor_role"), ("key", "division"), ("time", "subject")],
+    [
+        *(("seq", "producer"), ("mentions", "actor_role"), ("key", "division")),
+        *(("time", "subject"), ("actor_role", "actor")),
+    ],
 )
 async def test_a_column_that_is_null_is_found_though_the_one_before_it_tells_it(
     filled, column, before
@@ -426,3 +430,22 @@ async def test_columns_count_among_the_bytes_of_an_answer(filled, monkeypatch):
     assert (await filled.client.get(path)).status_code == 200
     await filled.tamper("UPDATE entry SET actor = repeat('x', 2000)")
     assert (await filled.client.get(path)).json()["code"] == "too_many_bytes"
+
+
+async def test_a_connection_lost_between_two_questions_of_an_answer_is_no_fault_of_ours(
+    filled, monkeypatch
+):
+    path = f"/v1/stored?first=0&limit={SIZE}"
+    ask = asyncpg.Connection.fetch
+
+    async def ask_and_lose(self, *arguments):
+        answer = await ask(self, *arguments)
+        self.terminate()
+        return answer
+
+    with monkeypatch.context() as changed:
+        changed.setattr(stored, "ROWS_AT_ONCE", 64)
+        changed.setattr(asyncpg.Connection, "fetch", ask_and_lose)
+        answer = await filled.client.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert (await filled.client.get(path)).status_code == 200

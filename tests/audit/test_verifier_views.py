@@ -862,6 +862,21 @@ def test_a_published_tile_that_differs_is_found_when_all_are_looked_at(level):
     assert f"the published tile ({level})" in summary["problem"]
 
 
+@pytest.mark.parametrize("tile", ["000", "002.p/88"])
+def test_the_first_and_the_last_published_tile_are_looked_at_in_every_run(monkeypatch, tile):
+    monkeypatch.setattr(verifier, "TILE_EVERY", 2**32)
+    paper = PaperLog(events_of_two(600))
+
+    def rewrite(path, true):
+        return (200, true[1][:-1] + b"?") if path == f"/tile/0/{tile}" else true
+
+    paper.rewrite = rewrite
+    with served(paper.answer) as url:
+        status, summary = paper.verify(url)
+    assert status == 1
+    assert "the published tile (0)" in summary["problem"]
+
+
 def test_nobody_knows_which_published_tiles_a_run_looks_at(monkeypatch):
     monkeypatch.setattr(verifier, "TILE_EVERY", 2)
     paper = PaperLog(events_of_two(600))

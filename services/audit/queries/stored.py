@@ -17,14 +17,16 @@ GROUP = 64  # rows told together, a bit each; larger aggregates cost more than f
 BYTES_SUM_MAX = 16 * 1024 * 1024  # of one answer; who is refused even 256 entries reads tiles
 
 # What is null, or reads like something else (an empty division), stands as a backslash: no value
-# that the verifier compares in bulk has one. A null of another type than text would be left out
-# by `concat_ws`; a row with such a one stands as one backslash, and so has too few values.
+# that the verifier compares in bulk has one. `concat_ws` leaves out what is null, so that one value
+# could tell two columns: of a row with a null that is no text all ten are told as backslashes.
+# Functions by their schema: one of somebody else's with these very types would be taken instead.
 _COLUMNS = r"""
-    CASE WHEN num_nulls(seq, mentions, key, time) = 0 THEN concat_ws(E'\x1f',
-      coalesce(producer, '\'), seq, coalesce(actor, '\'), coalesce(actor_role, '\'), mentions,
+    CASE WHEN pg_catalog.num_nulls(seq, mentions, key, time) = 0 THEN
+    pg_catalog.concat_ws(E'\x1f', coalesce(producer, '\'), seq,
+      coalesce(actor, '\'), coalesce(actor_role, '\'), mentions,
       CASE division WHEN '' THEN '\' ELSE coalesce(division, '') END, key,
       coalesce(subject, '\'), time, coalesce(type, '\'))
-    ELSE '\' END
+    ELSE repeat(E'\\\x1f', 9) || '\' END
 """
 # With a limit they are read in order from the index; else PostgreSQL collects and sorts each group.
 # One more than a group has shows an index that stands twice; `there`, a bit each, one that lacks.
@@ -34,7 +36,7 @@ _GROUPS = rf"""
     FROM generate_series($1::bigint, $2::bigint - 1, {GROUP}) AS lo, LATERAL (
       SELECT count(*) FILTER (WHERE octet_length(leaf) = 32) AS rows,
              bit_or(CAST(1 AS bigint) << CAST(index - lo AS int)) AS there,
-             convert_to(string_agg({_COLUMNS}, E'\x1f'), 'UTF8') AS columns,
+             pg_catalog.convert_to(string_agg({_COLUMNS}, E'\x1f'), 'UTF8') AS columns,
              string_agg(leaf, ''::bytea) AS leaves,
              string_agg(coalesce(body, '\x00'), '\x00'::bytea) AS bodies
       FROM (

@@ -40,7 +40,8 @@ async def read_stored(
 
     1. its query columns as stored, UTF-8, all parted by U+001F; ten of each entry: producer, seq,
     actor, actor_role, mentions (`{id,id}`), division (or nothing), event_id, subject, time
-    (`2026-11-01 08:00:00.5+00`), type; a backslash stands for what is null and should not be;
+    (`2026-11-01 08:00:00.5+00`), type; a backslash stands for what is null and should not be, or
+    for each of the ten;
     2. its stored leaf hashes;
     3. its entries, parted by a byte 0.
     """
