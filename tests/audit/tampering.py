@@ -136,11 +136,12 @@ def _node(chance: Random, target: Target) -> Change:
 
 
 def _head(chance: Random, target: Target) -> Change:
+    byte = chance.randrange(32)
     change = chance.choice(
         (
             "size = size - 1",
             "size = size + 1",
-            f"frontier = set_byte(frontier, {chance.randrange(32)}, 0)",
+            f"frontier = set_byte(frontier, {byte}, 255 - get_byte(frontier, {byte}))",
             "size = 0, frontier = ''",
         )
     )
