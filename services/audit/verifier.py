@@ -2033,13 +2033,13 @@ class Verification:
 
     def _read_entries(self, size: int) -> bool:
         """Stream all entries; False when they end early."""
+        tile_every = 1 if self.options.every_tile else TILE_EVERY
         source = Source(
             self.options.url,
             self.options.until,
             size,
-            1 if self.options.every_tile else TILE_EVERY,
-            # Others in each run, so that nobody can know which.
-            0 if self.options.every_tile else int.from_bytes(os.urandom(4)) % TILE_EVERY,
+            tile_every,
+            int.from_bytes(os.urandom(4)) % tile_every,  # in each run others: nobody can know which
             self.evidence.leaves,
             self.evidence.copy.size if self.evidence.copy else 0,
             self.options.wanted,
